@@ -1,0 +1,234 @@
+"""How events become a profile's state. The only code that does it, online and offline.
+
+A state holds the newest `N_RECENT` events exactly and everything older as counters and two title sets, so that
+`fold` depends on the set of events only: neither on their order of arrival nor on repeats among the recent ones. (A repeat
+of an event that has already left the recent window is caught by the store's dedup on the packed event.)
+
+Each event is one packed word, ordered by time: 32 bits seconds since 1970, 20 bits title number, 4 bits action, 2 bits
+device, 6 bits value. Title numbers are the append-only row numbers of the catalogue, which every bundle shares.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from recray.errors import DataError
+from recray.schema import UNFOLDED, WATCHING, Action, Device, Ints, Longs, Words
+
+N_RECENT: Final = 200
+MAX_TITLES: Final = 1 << 20
+_MAX_TIME: Final = (1 << 32) - 1
+_VERSION: Final = 1
+_MAGIC: Final = 0x5243
+_LONG_GAP: Final = 0xFFFF
+
+N_DAYPARTS: Final = 8
+_N_ACTIONS: Final = 16
+_ACTIONS = slice(0, _N_ACTIONS)
+_DEVICES = slice(_N_ACTIONS, _N_ACTIONS + 4)
+_DAYPARTS = slice(_N_ACTIONS + 4, _N_ACTIONS + 4 + N_DAYPARTS)
+_WEEKEND = _N_ACTIONS + 4 + N_DAYPARTS
+N_COUNTERS: Final = _WEEKEND + 1
+_HEADER = np.dtype(
+    [
+        ("magic", "<u2"),
+        ("version", "u1"),
+        ("n_recent", "u1"),
+        ("n_gaps", "<u2"),
+        ("n_watched", "<u4"),
+        ("n_hidden", "<u2"),
+        ("first_at", "<u4"),
+        ("oldest_at", "<u4"),
+    ]
+)
+
+
+def pack(at_s: Longs, item: Ints, action: Ints, device: Ints, value: Ints) -> Words:
+    """Packed events [n] uint64 from parallel arrays; times before 1970 and after 2106 are clipped."""
+    at = np.clip(np.asarray(at_s, np.int64), 0, _MAX_TIME).astype(np.uint64)
+    word = (at << np.uint64(20)) | np.asarray(item).astype(np.uint64)
+    word = (word << np.uint64(4)) | np.asarray(action).astype(np.uint64)
+    word = (word << np.uint64(2)) | np.asarray(device).astype(np.uint64)
+    return (word << np.uint64(6)) | np.asarray(value).astype(np.uint64)
+
+
+def packed_value(action: Action, rating: float | None, progress: float | None) -> int:
+    """The six value bits: for a rating 4 bits of half stars and 2 of progress in thirds, otherwise progress in 63rds.
+
+    A rating without progress counts as watched to the end; `complete` without progress likewise.
+    """
+    if action == Action.RATE:
+        stars = round(min(max((rating or 0.0) * 2.0, 0.0), 10.0))
+        thirds = 3 if progress is None else int(min(max(progress, 0.0), 1.0) * 3 + 1e-6)
+        return (int(stars) << 2) | thirds
+    share = (1.0 if action == Action.COMPLETE else 0.0) if progress is None else min(max(progress, 0.0), 1.0)
+    return int(share * 63 + 1e-6)
+
+
+def times(words: Words) -> Longs:
+    """Seconds since 1970 of packed events."""
+    return (words >> np.uint64(32)).astype(np.int64)
+
+
+def items(words: Words) -> Ints:
+    """Title numbers of packed events."""
+    return ((words >> np.uint64(12)) & np.uint64(0xFFFFF)).astype(np.int32)
+
+
+def actions(words: Words) -> Ints:
+    """Action codes of packed events."""
+    return ((words >> np.uint64(8)) & np.uint64(0xF)).astype(np.int32)
+
+
+def devices(words: Words) -> Ints:
+    """Device codes of packed events."""
+    return ((words >> np.uint64(6)) & np.uint64(0x3)).astype(np.int32)
+
+
+def values(words: Words) -> Ints:
+    """The six value bits of packed events (see `packed_value`)."""
+    return (words & np.uint64(0x3F)).astype(np.int32)
+
+
+def progress(words: Words) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Share watched in 0..1, float32, whatever the action."""
+    value = values(words)
+    rated = actions(words) == Action.RATE
+    return np.where(rated, (value & 3) / np.float32(3), value / np.float32(63)).astype(np.float32)
+
+
+def ratings(words: Words) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Stars 0.5..5 of ratings, NaN for other actions, float32."""
+    stars = (values(words) >> 2) / np.float32(2)
+    return np.where(actions(words) == Action.RATE, stars, np.float32(np.nan)).astype(np.float32)
+
+
+def _no_words() -> Words:
+    return np.empty(0, np.uint64)
+
+
+def _no_items() -> Ints:
+    return np.empty(0, np.int32)
+
+
+@dataclass(slots=True)
+class ProfileState:
+    """One profile's folded history.
+
+    `recent` [<= N_RECENT] uint64 ascending; `counters` [N_COUNTERS] uint32 over the events that left it; `watched` and
+    `hidden` sorted title numbers of those; `first_at_s` the oldest event ever folded (0 when none).
+    """
+
+    recent: Words = field(default_factory=_no_words)
+    counters: Ints = field(default_factory=lambda: np.zeros(N_COUNTERS, np.uint32))
+    watched: Ints = field(default_factory=_no_items)
+    hidden: Ints = field(default_factory=_no_items)
+    first_at_s: int = 0
+
+
+def fold(state: ProfileState, events: Words) -> ProfileState:
+    """State after more events, in any order and with repeats; the argument is left as it is."""
+    if not events.size:
+        return state
+    kept = ~np.isin(actions(events), UNFOLDED)
+    merged = np.union1d(state.recent, events[kept])
+    if not merged.size:
+        return state
+    cut = max(len(merged) - N_RECENT, 0)
+    oldest = int(times(merged[:1])[0])
+    first_at_s = min(oldest, state.first_at_s) if state.first_at_s else oldest
+    if not cut:
+        return ProfileState(merged, state.counters, state.watched, state.hidden, first_at_s)
+    gone = merged[:cut]
+    action, item = actions(gone), items(gone)
+    return ProfileState(
+        recent=merged[cut:],
+        counters=state.counters + count(gone),
+        watched=np.union1d(state.watched, item[np.isin(action, WATCHING)]).astype(np.int32),
+        hidden=np.union1d(state.hidden, item[action == Action.HIDE]).astype(np.int32),
+        first_at_s=first_at_s,
+    )
+
+
+def count(words: Words) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    """Counters [N_COUNTERS] uint32 of packed events: by action, device, three-hour part of the UTC day, and weekend."""
+    counters = np.zeros(N_COUNTERS, np.uint32)
+    at = times(words)
+    counters[_ACTIONS] = np.bincount(actions(words), minlength=_N_ACTIONS)
+    counters[_DEVICES] = np.bincount(devices(words), minlength=len(Device))
+    counters[_DAYPARTS] = np.bincount(at // 10_800 % N_DAYPARTS, minlength=N_DAYPARTS)
+    counters[_WEEKEND] = np.count_nonzero((at // 86_400 + 3) % 7 >= 5)  # 1970-01-01 was a Thursday
+    return counters
+
+
+def sections(counters: Longs) -> dict[str, Longs]:
+    """Parts of counters [..., N_COUNTERS]: `actions` [..., 16], `devices` [..., 4], `dayparts` [..., 8], `weekend` [..., 1]."""
+    return {
+        "actions": counters[..., _ACTIONS],
+        "devices": counters[..., _DEVICES],
+        "dayparts": counters[..., _DAYPARTS],
+        "weekend": counters[..., _WEEKEND:],
+    }
+
+
+def encode(state: ProfileState) -> bytes:
+    """The state as bytes, little endian: header, counters, gaps, low words, long gaps, watched, hidden."""
+    at = times(state.recent)
+    gaps = np.diff(at, prepend=at[:1])
+    long = gaps >= _LONG_GAP
+    header = np.zeros(1, _HEADER)
+    header[0] = (
+        _MAGIC,
+        _VERSION,
+        len(state.recent),
+        np.count_nonzero(long),
+        len(state.watched),
+        len(state.hidden),
+        state.first_at_s,
+        at[0] if at.size else 0,
+    )
+    parts = (
+        header,
+        state.counters.astype("<u4"),
+        np.where(long, _LONG_GAP, gaps).astype("<u2"),
+        (state.recent & np.uint64(0xFFFFFFFF)).astype("<u4"),
+        gaps[long].astype("<u4"),
+        state.watched.astype("<u4"),
+        state.hidden.astype("<u4"),
+    )
+    return b"".join(part.tobytes() for part in parts)
+
+
+def decode(blob: bytes) -> ProfileState:
+    """The state that `encode` wrote.
+
+    Raises:
+        DataError: the bytes are truncated or not a state of a known version.
+    """
+    if not blob:
+        return ProfileState()
+    if len(blob) < _HEADER.itemsize:
+        raise DataError(f"profile state has {len(blob)} bytes; expected at least {_HEADER.itemsize}: fold it anew from the log")
+    head = np.frombuffer(blob, _HEADER, 1)[0]
+    if head["magic"] != _MAGIC or head["version"] != _VERSION:
+        raise DataError(f"profile state has version {head['version']}; expected {_VERSION}: fold it anew from the log")
+    n, n_gaps = int(head["n_recent"]), int(head["n_gaps"])
+    n_watched, n_hidden = int(head["n_watched"]), int(head["n_hidden"])
+    sizes = (N_COUNTERS, n, n, n_gaps, n_watched, n_hidden)
+    layout = tuple(zip(("<u4", "<u2", "<u4", "<u4", "<u4", "<u4"), sizes, strict=True))
+    expected = _HEADER.itemsize + sum(np.dtype(kind).itemsize * size for kind, size in layout)
+    if len(blob) != expected:
+        raise DataError(f"profile state has {len(blob)} bytes; expected {expected}: fold it anew from the log")
+    columns, offset = [], _HEADER.itemsize
+    for kind, size in layout:
+        columns.append(np.frombuffer(blob, kind, size, offset))
+        offset += np.dtype(kind).itemsize * size
+    counters, short, low, long, watched, hidden = columns
+    gaps = short.astype(np.int64)
+    gaps[short == _LONG_GAP] = long
+    at = np.cumsum(gaps) + int(head["oldest_at"])
+    recent = (at.astype(np.uint64) << np.uint64(32)) | low
+    state = ProfileState(recent, counters.astype(np.uint32), watched.astype(np.int32), hidden.astype(np.int32))
+    state.first_at_s = int(head["first_at"])
+    return state

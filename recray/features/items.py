@@ -1,0 +1,93 @@
+"""The catalogue as arrays indexed by title number, which every stage shares instead of sending title data around."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from recray.errors import UnknownTitleError
+from recray.schema import Bools, Bytes, Floats, Ints, Longs
+
+UNKNOWN_REGION = -1
+FOREVER = np.iinfo(np.int64).max
+LONG_AGO = np.iinfo(np.int64).min
+
+
+@dataclass
+class Items:
+    """Item-side data of one bundle; row i is title number i, n rows.
+
+    Per item: `kind` uint8, `genres` [n, n_genres] bool in `genre_names` order, `release_at_s`/`added_at_s` int64
+    (LONG_AGO when unknown), `maturity` int16 minimum age, `language` code into `language_names` (-1 unknown),
+    `n_languages`, `priority` float32, `duration_s` float32 (NaN unknown), `content` [n, dim] float32 unit rows.
+    Statistics as of `as_of_s`: `plays` [n, 3] float32 (last 7 days, 30 days, all), `completion` and `rating` means
+    shrunk to the catalogue's mean. Licences: `available_from_s`/`available_until_s` [n_regions, n]; no regions: everywhere.
+    `regional_plays` [n_regions, n] float32, decayed.
+    """
+
+    content_ids: Sequence[str]
+    names: Sequence[str]
+    kind: Bytes
+    genre_names: Sequence[str]
+    genres: Bools
+    release_at_s: Longs
+    added_at_s: Longs
+    maturity: Ints
+    language_names: Sequence[str]
+    language: Ints
+    n_languages: Ints
+    priority: Floats
+    duration_s: Floats
+    content: Floats
+    plays: Floats
+    completion: Floats
+    rating: Floats
+    as_of_s: int
+    region_names: Sequence[str] = ()
+    available_from_s: Longs = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    available_until_s: Longs = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    regional_plays: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    @property
+    def n(self) -> int:
+        return len(self.content_ids)
+
+    @cached_property
+    def number_of(self) -> dict[str, int]:
+        """Title number by content id."""
+        return {content_id: number for number, content_id in enumerate(self.content_ids)}
+
+    @cached_property
+    def _region_of(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.region_names)}
+
+    def number(self, content_id: str) -> int:
+        """Title number of a content id.
+
+        Raises:
+            UnknownTitleError: the catalogue has no such title.
+        """
+        try:
+            return self.number_of[content_id]
+        except KeyError:
+            raise UnknownTitleError(
+                f"content_id {content_id!r} is not in the catalogue of {self.n} titles; import it and train, or check the id"
+            ) from None
+
+    def region(self, name: str | None) -> int:
+        """Region number, or UNKNOWN_REGION."""
+        return self._region_of.get(name or "", UNKNOWN_REGION)
+
+    def licensed(self, region: str | None, now_s: int) -> Bools:
+        """Titles [n] bool that may be shown in a region at a moment.
+
+        Fails closed: where licences exist, a region that no licence names gets only what every region may show.
+        """
+        if not self.region_names:
+            return np.ones(self.n, np.bool_)
+        number = self.region(region)
+        from_s, until_s = self.available_from_s, self.available_until_s
+        if number == UNKNOWN_REGION:
+            return np.all((from_s <= now_s) & (now_s < until_s), axis=0)
+        return (from_s[number] <= now_s) & (now_s < until_s[number])

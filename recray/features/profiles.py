@@ -1,0 +1,151 @@
+"""Profile states and settings of a batch of requests as padded arrays, decoded once for every stage that follows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from recray.features import fold
+from recray.features.fold import N_COUNTERS, N_RECENT, ProfileState
+from recray.schema import NO_ITEM, WATCHING, Action, Bools, Floats, Ints, Longs, ProfileSettings, Words
+
+FINISHED: Final = np.float32(0.9)
+"""Share watched from which a title counts as finished."""
+_DISLIKED_STARS: Final = np.float32(2.0)
+
+
+@dataclass
+class Profiles:
+    """What is known about the profiles of a batch of B requests.
+
+    `recent` [B, N_RECENT] packed events, newest first, zero where absent; `counters` [B, N_COUNTERS] of older events;
+    `older_watched`/`older_hidden` title numbers of older events; `settings` per row; `version` of each state.
+    """
+
+    recent: Words
+    counters: Longs
+    older_watched: Sequence[Ints]
+    older_hidden: Sequence[Ints]
+    settings: Sequence[ProfileSettings]
+    version: Sequence[int]
+
+    @property
+    def n(self) -> int:
+        return len(self.settings)
+
+    @cached_property
+    def present(self) -> Bools:
+        return self.recent != 0
+
+    @cached_property
+    def items(self) -> Ints:
+        """Title of each recent event [B, N_RECENT], NO_ITEM where absent."""
+        return np.where(self.present, fold.items(self.recent), NO_ITEM).astype(np.int32)
+
+    @cached_property
+    def actions(self) -> Ints:
+        """Action of each recent event, -1 where absent."""
+        return np.where(self.present, fold.actions(self.recent), -1).astype(np.int32)
+
+    @cached_property
+    def at_s(self) -> Longs:
+        return fold.times(self.recent)
+
+    @cached_property
+    def progress(self) -> Floats:
+        return fold.progress(self.recent)
+
+    @cached_property
+    def ratings(self) -> Floats:
+        return fold.ratings(self.recent)
+
+    @cached_property
+    def watching(self) -> Bools:
+        """Recent events that prove a title was started [B, N_RECENT]."""
+        return np.isin(self.actions, WATCHING)
+
+    @cached_property
+    def rejecting(self) -> Bools:
+        """Recent events that say no: dislike, hide, or a rating of two stars or less [B, N_RECENT]."""
+        return np.isin(self.actions, (Action.DISLIKE, Action.HIDE)) | (self.ratings <= _DISLIKED_STARS)
+
+    @cached_property
+    def history(self) -> Ints:
+        """Distinct titles started, newest first [B, N_RECENT], padded with NO_ITEM at the end."""
+        return self._distinct(self.watching)
+
+    @cached_property
+    def favourites(self) -> Ints:
+        """As `history`, without what the viewer rejected: the seeds of "because you watched"."""
+        return self._distinct(self.watching & ~self.rejecting)
+
+    def _distinct(self, wanted: Bools) -> Ints:
+        distinct = np.full(self.items.shape, NO_ITEM, np.int32)
+        for row in range(self.n):
+            found = self.items[row][wanted[row]]
+            _, first = np.unique(found, return_index=True)
+            newest = found[np.sort(first)]
+            distinct[row, : newest.size] = newest
+        return distinct
+
+    def watched(self, row: int) -> Ints:
+        """Every title the profile ever started, as far as its state knows; unsorted, may repeat."""
+        return np.concatenate((self.items[row][self.watching[row]], self.older_watched[row]))
+
+    def hidden(self, row: int) -> Ints:
+        """Every title the viewer asked not to see again."""
+        said_no = np.isin(self.actions[row], (Action.HIDE, Action.DISLIKE))
+        return np.concatenate((self.items[row][said_no], self.older_hidden[row]))
+
+    @cached_property
+    def unfinished(self) -> Ints:
+        """Titles begun and not finished, most recent first [B, N_RECENT], padded with NO_ITEM.
+
+        The newest watching event of a title decides; what was rejected since is not offered for resuming.
+        """
+        result = np.full(self.items.shape, NO_ITEM, np.int32)
+        for row in range(self.n):
+            refused = set(self.items[row][self.rejecting[row]].tolist())
+            seen: set[int] = set()
+            begun: list[int] = []
+            for slot in np.flatnonzero(self.watching[row]):
+                item = int(self.items[row, slot])
+                if item in seen:
+                    continue
+                seen.add(item)
+                if self.progress[row, slot] < FINISHED and item not in refused:
+                    begun.append(item)
+            result[row, : len(begun)] = begun
+        return result
+
+    def take(self, rows: Longs) -> "Profiles":
+        """Select profiles by position, in the order given."""
+        return Profiles(
+            self.recent[rows],
+            self.counters[rows],
+            [self.older_watched[r] for r in rows],
+            [self.older_hidden[r] for r in rows],
+            [self.settings[r] for r in rows],
+            [self.version[r] for r in rows],
+        )
+
+
+def columns(
+    states: Sequence[ProfileState], settings: Sequence[ProfileSettings], version: Sequence[int] | None = None
+) -> Profiles:
+    """Lay folded states side by side."""
+    recent = np.zeros((len(states), N_RECENT), np.uint64)
+    counters = np.zeros((len(states), N_COUNTERS), np.int64)
+    for row, state in enumerate(states):
+        recent[row, : state.recent.size] = state.recent[::-1]
+        counters[row] = state.counters
+    return Profiles(
+        recent,
+        counters,
+        [state.watched for state in states],
+        [state.hidden for state in states],
+        settings,
+        version if version is not None else [0] * len(states),
+    )

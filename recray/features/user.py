@@ -1,0 +1,178 @@
+"""User feature values: (profiles, items, now_s) -> [B, width] float32. Declared in `views`; nothing here names a column."""
+
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from recray.features import fold
+from recray.features.items import Items
+from recray.features.profiles import FINISHED, Profiles
+from recray.schema import AGE_GROUPS, Device, Floats, Longs
+
+DAY_S: Final = 86_400.0
+SESSION_GAP_S: Final = 3_600.0
+_PREFERENCE_HALF_LIFE_S: Final = 30 * DAY_S
+_QUIET_DAYS: Final = 30.0
+"""Absences longer than this read the same: replayed history and a live clock must not differ without bound."""
+
+
+def age(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Position of the age group in 0..1, and whether it is known."""
+    place = [AGE_GROUPS.index(s.age_group) if s.age_group in AGE_GROUPS else -1 for s in profiles.settings]
+    group = np.asarray(place, np.float32)
+    return np.stack((np.maximum(group, 0) / (len(AGE_GROUPS) - 1), group >= 0), axis=1).astype(np.float32)
+
+
+def signs(words: Sequence[str | None], width: int) -> Floats:
+    """Fixed pseudo-random signs [n, width] in {-1, 1} per word, zeros for None: a category of any size in few columns.
+
+    Feature hashing [Weinberger2009] with a stable checksum; the builtin hash differs from process to process.
+    """
+    table = np.zeros((len(words), width), np.float32)
+    for row, word in enumerate(words):
+        if word:
+            bits = zlib.crc32(word.encode())
+            table[row] = [1.0 if bits >> (5 * column) & 1 else -1.0 for column in range(width)]
+    return table
+
+
+def country(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    return signs([s.country for s in profiles.settings], 3)
+
+
+def language(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    return signs([s.language for s in profiles.settings], 3)
+
+
+def _totals(profiles: Profiles) -> tuple[Floats, Floats, Floats, Floats]:
+    """Lifetime counts by daypart [B, 8], weekend [B], device [B, 4], and action [B, 16]."""
+    at, present = profiles.at_s, profiles.present
+
+    def by(code: Longs, size: int) -> Floats:
+        row = np.broadcast_to(np.arange(profiles.n)[:, None], code.shape)
+        flat = (row * size + code)[present]
+        return np.bincount(flat, minlength=profiles.n * size).reshape(profiles.n, size).astype(np.float32)
+
+    older = fold.sections(profiles.counters)
+    dayparts = by(at // 10_800 % fold.N_DAYPARTS, fold.N_DAYPARTS) + older["dayparts"]
+    weekend = (present & ((at // 86_400 + 3) % 7 >= 5)).sum(axis=1) + older["weekend"][:, 0]
+    device = by(fold.devices(profiles.recent).astype(np.int64), len(Device)) + older["devices"]
+    action = by(np.maximum(profiles.actions, 0).astype(np.int64), 16) + older["actions"]
+    return dayparts.astype(np.float32), weekend.astype(np.float32), device.astype(np.float32), action.astype(np.float32)
+
+
+def viewing_time(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Shares of night, morning, afternoon and evening (UTC), of the weekend, and whether anything is known."""
+    dayparts, weekend, _, _ = _totals(profiles)
+    n = np.maximum(dayparts.sum(axis=1), 1)
+    quarters = dayparts.reshape(-1, 4, 2).sum(axis=2) / n[:, None]
+    return np.column_stack((quarters, weekend / n, profiles.present.any(axis=1))).astype(np.float32)
+
+
+def _weights(profiles: Profiles, now_s: Longs) -> Floats:
+    """Decayed weight of each recent event [B, N_RECENT]: positive for watching, negative for rejecting."""
+    age_s = np.maximum(now_s[:, None] - profiles.at_s, 0)
+    decay = np.exp2(-np.minimum(age_s / _PREFERENCE_HALF_LIFE_S, 60.0))
+    sign = profiles.watching.astype(np.float32) - 1.5 * profiles.rejecting
+    # Only ratios matter: relative to the newest event, so that a long absence does not erase taste.
+    newest = np.max(np.where(profiles.present, decay, 0.0), axis=1, keepdims=True)
+    return np.where(profiles.present, sign * decay / np.maximum(newest, 1e-30), 0.0).astype(np.float32)
+
+
+def _gather(table: Floats, numbers: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> Floats:
+    """Rows of a per-item table for title numbers; zeros for NO_ITEM and for titles newer than the table."""
+    known = (numbers >= 0) & (numbers < len(table))
+    return np.where(known[..., None], table[np.where(known, numbers, 0)], np.float32(0)).astype(np.float32)
+
+
+def genre_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Decayed genre shares of what was watched, less what was rejected, over the first N_GENRES genres."""
+    weights = _weights(profiles, now_s)
+    liked = np.einsum("bh,bhg->bg", weights, _gather(genre_table(items), profiles.items))
+    return (liked / np.maximum(np.abs(weights).sum(axis=1), 1e-6)[:, None]).astype(np.float32)
+
+
+N_GENRES: Final = 12
+"""Genres that have a column of their own; the others are in the content vector."""
+
+
+def genre_table(items: Items) -> Floats:
+    """Genre indicators [n, N_GENRES] float32, most frequent genres first, rows scaled to sum 1 at most."""
+    table = np.zeros((items.n, N_GENRES), np.float32)
+    most = np.argsort(-items.genres.sum(axis=0), kind="stable")[:N_GENRES]
+    table[:, : most.size] = items.genres[:, most]
+    return (table / np.maximum(items.genres.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+
+
+def device_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    _, _, device, _ = _totals(profiles)
+    return device / np.maximum(device.sum(axis=1, keepdims=True), 1)
+
+
+def completion(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Share of recent starts that were finished, shrunk to one half."""
+    finished = (profiles.watching & (profiles.progress >= FINISHED)).sum(axis=1)
+    return ((finished + 1) / (profiles.watching.sum(axis=1) + 2)).astype(np.float32)[:, None]
+
+
+def binge(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Share of recent starts that followed another within the session gap."""
+    gap = profiles.at_s[:, :-1] - profiles.at_s[:, 1:]
+    both = profiles.watching[:, :-1] & profiles.watching[:, 1:]
+    return ((both & (gap < SESSION_GAP_S)).sum(axis=1) / np.maximum(both.sum(axis=1), 1)).astype(np.float32)[:, None]
+
+
+def openness(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Discovery openness: mean unpopularity (1 - popularity percentile) of what was watched; one half when unknown."""
+    order = np.argsort(np.argsort(items.plays[:, 2], kind="stable"), kind="stable")
+    rarity = (1 - order / max(items.n - 1, 1)).astype(np.float32)[:, None]
+    rare = (_gather(rarity, profiles.items)[..., 0] * profiles.watching).sum(axis=1)
+    n = profiles.watching.sum(axis=1)
+    return ((rare + 0.5) / (n + 1)).astype(np.float32)[:, None]
+
+
+def last_genre(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Genres of the title watched last."""
+    return _gather(genre_table(items), profiles.history[:, 0])
+
+
+def last_session(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Log hours since the last session began, and log number of events in it."""
+    at = profiles.at_s
+    together = np.cumprod((at[:, :-1] - at[:, 1:] < SESSION_GAP_S) & profiles.present[:, 1:], axis=1).sum(axis=1)
+    began = np.take_along_axis(at, together[:, None], axis=1)[:, 0]
+    known = profiles.present[:, 0]
+    hours = np.clip((now_s - began) / 3_600, 0, _QUIET_DAYS * 24)
+    length = np.where(known, together + 1, 0)
+    return np.stack((np.where(known, np.log1p(hours), 0), np.log1p(length)), axis=1).astype(np.float32)
+
+
+def days_since_watch(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Log days since the last watching event, at most `_QUIET_DAYS`, which is also the value when there is none."""
+    newest = np.max(np.where(profiles.watching, profiles.at_s, 0), axis=1)
+    return np.log1p(np.clip((now_s - newest) / DAY_S, 0, _QUIET_DAYS)).astype(np.float32)[:, None]
+
+
+def activity(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Log number of events ever, and share of recent starts that were rejected."""
+    _, _, _, action = _totals(profiles)
+    rejected = profiles.rejecting.sum(axis=1) / np.maximum(profiles.present.sum(axis=1), 1)
+    return np.stack((np.log1p(action.sum(axis=1)), rejected), axis=1).astype(np.float32)
+
+
+def taste(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Decayed mean content vector [B, dim] of what was watched, unit length (zeros when nothing was)."""
+    weights = np.maximum(_weights(profiles, now_s), 0)
+    mean = np.einsum("bh,bhd->bd", weights, _gather(items.content, profiles.items))
+    return (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-6)).astype(np.float32)
+
+
+def kind_share(profiles: Profiles, items: Items) -> Floats:
+    """Share of recent starts by kind [B, 4]."""
+    kinds = np.where(profiles.items >= 0, items.kind[np.clip(profiles.items, 0, items.n - 1)], 255)
+    counts = np.stack([((kinds == k) & profiles.watching).sum(axis=1) for k in range(4)], axis=1)
+    return (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+
+

@@ -1,0 +1,300 @@
+"""Every knob once, with its unit and bound. `load` is the only reader of files and environment for settings.
+
+The dial `scale` sets data size, epochs, trials and replica bounds together (see `SCALES`); a YAML file holds differences only.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recray.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0.0)]
+Scale = Literal["smoke", "laptop", "cluster"]
+
+
+class Knobs(BaseModel):
+    """Frozen, and refuses names it does not know, so that a typo is an error and not a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitSettings(Knobs):
+    """Shares of the time axis, by event count: sources learn from the first, rankers from the second."""
+
+    sources: Share = 0.70
+    rankers: Share = 0.10
+    validation: Share = 0.10
+    gap_s: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+class SourceSettings(Knobs):
+    """Candidate sources: how many each may propose and how each is fitted."""
+
+    quota: Count = 120
+    n_candidates: Count = 500
+    popularity_half_life_days: Seconds = 180.0
+    trending_half_life_days: Seconds = 7.0
+    new_release_days: Seconds = 365.0
+    n_neighbours: Count = 100
+    cowatch_window: Count = 10
+    history: Count = 50
+    history_half_life: Seconds = 10.0
+    factors: Count = 64
+    als_iterations: Count = 15
+    als_regularization: Annotated[float, Field(gt=0)] = 0.05
+    als_alpha: Annotated[float, Field(gt=0)] = 10.0
+    n_reference_profiles: Count = 4000
+    n_similar_profiles: Count = 80
+    content_dim: Count = 64
+
+
+class SequenceSettings(Knobs):
+    """The causal transformer over a profile's history (SASRec with full cross-entropy)."""
+
+    dim: Count = 64
+    blocks: Count = 2
+    heads: Count = 1
+    dropout: Share = 0.2
+    max_length: Count = 100
+    batch_size: Count = 128
+    epochs: Count = 25
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    patience: Count = 4
+
+
+class DeepSettings(Knobs):
+    """The deep ranker: embeddings and features into dense layers, one sigmoid per objective."""
+
+    hidden: tuple[Count, ...] = (512, 256, 128)
+    embedding_dim: Count = 32
+    dropout: Share = 0.3
+    batch_size: Count = 32
+    epochs: Count = 6
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+    listwise_weight: Share = 0.5
+
+
+class BoostedSettings(Knobs):
+    """The tree ranker: XGBoost `rank:ndcg`."""
+
+    n_trees: Count = 300
+    max_depth: Count = 6
+    learning_rate: Annotated[float, Field(gt=0)] = 0.08
+    min_child_weight: Annotated[float, Field(ge=0)] = 5.0
+    subsample: Share = 0.8
+    column_share: Share = 0.8
+    pairs_per_query: Count = 16
+    early_stopping_rounds: Count = 30
+
+
+class ExampleSettings(Knobs):
+    """How ranker examples are drawn from history that recray did not serve."""
+
+    n_requests: Count = 12_000
+    per_profile: Count = 12
+    n_negatives: Count = 60
+    horizon: Count = 5
+
+
+class SlateSettings(Knobs):
+    """How scores become a slate: business weights of the objectives, diversity, exploration."""
+
+    weights: dict[str, float] = {"start": 1.0, "completion": 0.3, "dislike": -0.3}
+    diversity: Share = 0.1
+    exploration: Share = 0.0
+    row_size: Annotated[int, Field(ge=1, le=100)] = 20
+    n_rows: Annotated[int, Field(ge=1, le=40)] = 10
+
+
+class TrainingSettings(Knobs):
+    """Ray Train and Tune."""
+
+    n_workers: Count = 1
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 0.5
+    use_gpu: bool = False
+    seed: int = 20261122
+    n_trials: Count = 8
+    max_concurrent_trials: Count = 1
+    n_blocks: Count = 8
+    logical_cpus: Count = 8
+    object_store_bytes: Annotated[int, Field(ge=78_643_200)] = 1_000_000_000
+
+
+class EvaluationSettings(Knobs):
+    """Offline judgement."""
+
+    k: Count = 10
+    n_requests: Count = 3_000
+    gate_confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    gate_resamples: Count = 400
+
+
+class StoreSettings(Knobs):
+    """The online store. `url` empty starts the embedded Valkey under `home`."""
+
+    url: str = ""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    n_shards: Count = 16
+    dedup_ttl_s: Count = 7 * 86_400
+    record_ttl_s: Count = 6 * 3_600
+    slates_max_length: Count = 200_000
+    timeout_s: Seconds = 0.25
+    max_future_s: Annotated[int, Field(ge=0)] = 300
+
+
+class ReplicaBounds(Knobs):
+    """Autoscaling bounds of one deployment."""
+
+    min_replicas: Count = 1
+    max_replicas: Count = 1
+    max_ongoing: Count = 64
+    target_ongoing: Annotated[float, Field(gt=0)] = 16
+    cpus: Annotated[float, Field(ge=0)] = 0.2
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ServingSettings(Knobs):
+    """The Serve application."""
+
+    topology: Literal["composed", "fused"] = "fused"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    max_batch: Count = 32
+    max_concurrent_batches: Count = 2
+    stage_deadline_ms: Annotated[float, Field(gt=0)] = 400.0
+    alias_poll_s: Seconds = 1.0
+    gateway: ReplicaBounds = ReplicaBounds()
+    features: ReplicaBounds = ReplicaBounds()
+    candidates: ReplicaBounds = ReplicaBounds()
+    ranker: ReplicaBounds = ReplicaBounds()
+    default_region: str | None = None
+    admin_token: str = Field(default="", exclude=True, repr=False)
+
+
+class Settings(Knobs):
+    """The whole of recray's configuration, resolved."""
+
+    scale: Scale = "laptop"
+    home: Path = Path("var")
+    split: SplitSettings = SplitSettings()
+    sources: SourceSettings = SourceSettings()
+    sequence: SequenceSettings = SequenceSettings()
+    deep: DeepSettings = DeepSettings()
+    boosted: BoostedSettings = BoostedSettings()
+    examples: ExampleSettings = ExampleSettings()
+    slate: SlateSettings = SlateSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    store: StoreSettings = StoreSettings()
+    serving: ServingSettings = ServingSettings()
+    experiments_file: Path | None = None
+
+    @property
+    def lake_dir(self) -> Path:
+        """Imported data sets, one folder each."""
+        return self.home / "lake"
+
+    @property
+    def registry_dir(self) -> Path:
+        """Bundles and the aliases that name them."""
+        return self.home / "registry"
+
+
+SCALES: Final[Mapping[Scale, Mapping[str, Mapping[str, Any]]]] = {
+    "smoke": {
+        "sources": {"factors": 16, "als_iterations": 5, "n_reference_profiles": 500, "content_dim": 16},
+        "sequence": {"dim": 32, "epochs": 2, "max_length": 50},
+        "deep": {"epochs": 2},
+        "boosted": {"n_trees": 40},
+        "examples": {"n_requests": 1_000, "per_profile": 5, "n_negatives": 30},
+        "training": {"n_trials": 2},
+        "evaluation": {"n_requests": 500, "gate_resamples": 100},
+    },
+    "laptop": {},
+    "cluster": {
+        "sequence": {"dim": 256, "blocks": 3, "max_length": 200, "epochs": 100, "patience": 10},
+        "examples": {"n_requests": 2_000_000},
+        "training": {"n_workers": 8, "cpus_per_worker": 4.0, "use_gpu": True, "n_trials": 100, "max_concurrent_trials": 8},
+        "evaluation": {"n_requests": 100_000},
+        "serving": {
+            "topology": "composed",
+            "gateway": {"min_replicas": 4, "max_replicas": 200, "cpus": 1},
+            "features": {"min_replicas": 2, "max_replicas": 100, "cpus": 1},
+            "candidates": {"min_replicas": 4, "max_replicas": 400, "cpus": 1},
+            "ranker": {"min_replicas": 4, "max_replicas": 400, "cpus": 1},
+        },
+    },
+}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested differences over a mapping; neither argument changes."""
+    merged = dict(base)
+    for key, value in over.items():
+        under = merged.get(key)
+        nested = isinstance(value, Mapping) and isinstance(under, Mapping)
+        merged[key] = merge(under, value) if nested else value  # type: ignore[arg-type]  # narrowed by `nested`
+    return merged
+
+
+def resolve(differences: Mapping[str, Any]) -> Settings:
+    """Settings from a mapping of differences; the scale's own differences lie beneath them.
+
+    Raises:
+        ConfigError: naming each field that is unknown, out of bounds or of another type.
+    """
+    scale = differences.get("scale", Settings.model_fields["scale"].default)
+    if scale not in SCALES:
+        raise ConfigError(f"scale is {scale!r}; expected one of {', '.join(SCALES)}")
+    try:
+        return Settings.model_validate(merge(SCALES[scale], differences))
+    except ValidationError as problem:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in problem.errors())
+        raise ConfigError(f"settings are not usable: {faults}") from problem
+
+
+def load(path: Path | None, environment: Mapping[str, str], **differences: Any) -> Settings:
+    """Settings from a YAML file of differences, then `RECRAY_*` environment, then keyword differences.
+
+    Read from the environment: RECRAY_SETTINGS (the file when `path` is None), RECRAY_HOME, RECRAY_SCALE, RECRAY_STORE_URL,
+    RECRAY_TOPOLOGY, RECRAY_PORT, RECRAY_EXPERIMENTS, RECRAY_ADMIN_TOKEN.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or names what does not exist.
+    """
+    path = path or (Path(environment["RECRAY_SETTINGS"]) if environment.get("RECRAY_SETTINGS") else None)
+    found: dict[str, Any] = {}
+    if path is not None:
+        try:
+            found = yaml.safe_load(path.read_text()) or {}
+        except (OSError, yaml.YAMLError) as problem:
+            raise ConfigError(f"settings file {path} cannot be read: {problem}; give a YAML file of differences") from problem
+        if not isinstance(found, dict):
+            raise ConfigError(f"settings file {path} holds a {type(found).__name__}; expected a mapping of differences")
+    for name, at in _FROM_ENVIRONMENT.items():
+        if environment.get(name):
+            found = merge(found, _nest(at, environment[name]))
+    return resolve(merge(found, differences))
+
+
+_FROM_ENVIRONMENT: Final = {
+    "RECRAY_HOME": "home",
+    "RECRAY_SCALE": "scale",
+    "RECRAY_STORE_URL": "store.url",
+    "RECRAY_TOPOLOGY": "serving.topology",
+    "RECRAY_PORT": "serving.port",
+    "RECRAY_EXPERIMENTS": "experiments_file",
+    "RECRAY_ADMIN_TOKEN": "serving.admin_token",
+}
+
+
+def _nest(path: str, value: str) -> dict[str, Any]:
+    head, _, rest = path.partition(".")
+    return {head: _nest(rest, value) if rest else value}

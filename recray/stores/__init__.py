@@ -1,0 +1,1 @@
+"""Where state, events, bundles and history live: the online store, the event log, the lake and the registry."""

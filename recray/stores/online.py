@@ -1,0 +1,112 @@
+"""What the online store promises, and the in-memory store that promises it within one process.
+
+An event is appended in one atomic step: dedup, log, the profile's inbox, the profile's version. The inbox holds packed
+events that are acknowledged but not yet folded into the stored state, so a read that folds it is always up to date
+and a crash between append and fold loses nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+
+from recray.features import fold
+from recray.features.fold import ProfileState
+from recray.schema import Event, ProfileKey, ProfileSettings, Words
+
+
+class Verdict(StrEnum):
+    """What became of one appended event."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(slots=True, frozen=True)
+class Arrival:
+    """One validated event on its way into the store: the fact, its packed form, and when it came."""
+
+    event: Event
+    word: int
+    received_at_s: int
+
+    @property
+    def key(self) -> ProfileKey:
+        return ProfileKey(self.event.user_id, self.event.profile_id)
+
+
+@dataclass(slots=True, frozen=True)
+class ProfileRecord:
+    """What the store holds of one profile; all fields at their defaults when it holds nothing.
+
+    `state` is what `fold.encode` wrote, `inbox` packed events not yet folded into it, `version` the number of accepted
+    events and settings changes (caches key on it), `generation` the number of times `state` was replaced.
+    """
+
+    state: bytes = b""
+    inbox: bytes = b""
+    settings: ProfileSettings = ProfileSettings()
+    version: int = 0
+    generation: int = 0
+
+    def folded(self) -> ProfileState:
+        """The up-to-date state."""
+        state = fold.decode(self.state)
+        pending: Words = np.frombuffer(self.inbox, "<u8").astype(np.uint64)
+        return fold.fold(state, pending) if pending.size else state
+
+
+class OnlineStore(Protocol):
+    """Latest state per profile, the event log, and the slates that were served.
+
+    Every method raises `StoreError` when the store does not answer within its timeout; nothing is half done then,
+    except that a write whose answer was lost may have happened (repeating it is safe).
+    """
+
+    async def read(self, keys: Sequence[ProfileKey]) -> list[ProfileRecord]:
+        """Records of profiles in the order asked, in one round trip; unknown profiles give an empty record."""
+        ...
+
+    async def append(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
+        """Append events, each atomically: dedup on event_id and on the packed event, log, inbox, version."""
+        ...
+
+    async def settle(self, key: ProfileKey, state: bytes, n_folded_bytes: int, generation: int) -> bool:
+        """Replace the state if its generation still is `generation`, and cut the folded bytes off the inbox's front."""
+        ...
+
+    async def put_settings(self, key: ProfileKey, settings: ProfileSettings) -> int:
+        """Store a profile's settings; returns the new version."""
+        ...
+
+    async def load(self, profiles: Sequence[tuple[ProfileKey, bytes, ProfileSettings]]) -> None:
+        """Bulk write of states and settings (publish); an inbox that is pending stays pending."""
+        ...
+
+    async def log_slates(self, slates: Sequence[tuple[str, ProfileKey, bytes]]) -> None:
+        """Record what was served: (recommendation_id, profile, encoded SlateServed), readable for the record TTL."""
+        ...
+
+    async def slate(self, recommendation_id: str) -> bytes | None:
+        """The encoded SlateServed of an answer, or None when there is none or it expired."""
+        ...
+
+    async def events(self, shard: int, after: str, limit: int) -> list[tuple[str, dict[str, Any]]]:
+        """Up to `limit` logged events of a shard after a position ("" for the start), oldest first, with positions."""
+        ...
+
+    async def export(self, key: ProfileKey) -> dict[str, Any]:
+        """Everything held about a profile, as JSON values: settings, state's events, logged events, served slates."""
+        ...
+
+    async def erase(self, key: ProfileKey) -> dict[str, int]:
+        """Delete everything held about a profile; returns how many entries of each kind went."""
+        ...
+
+    async def ping(self) -> float:
+        """Round-trip time in seconds."""
+        ...
+
+    async def close(self) -> None: ...
