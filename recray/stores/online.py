@@ -6,7 +6,7 @@ and a crash between append and fold loses nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -47,7 +47,7 @@ class ProfileRecord:
 
     state: bytes = b""
     inbox: bytes = b""
-    settings: ProfileSettings = ProfileSettings()
+    settings: ProfileSettings = field(default_factory=ProfileSettings)
     version: int = 0
     generation: int = 0
 

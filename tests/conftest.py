@@ -1,0 +1,16 @@
+"""Fixtures every folder may use. Folder-specific promises live in each folder's own conftest."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Where original archives lie; a test that needs one that is not there skips and says which."""
+    return Path(os.environ.get("RECRAY_DATA_DIR", Path.home() / ".cache" / "recray"))
