@@ -8,27 +8,7 @@ import numpy as np
 from recray.features.items import Items
 from recray.features.profiles import Profiles
 from recray.features.views import SOURCES
-from recray.schema import NO_ITEM, Bools, Candidates, Floats, Ints, Longs, Requests, Retrieved, Tensors
-
-
-@dataclass(slots=True)
-class Interactions:
-    """Who watched what when, for fitting: parallel arrays sorted by (profile, time), one row per watching event.
-
-    `profile` int32 numbers 0..n_profiles-1, `item` title numbers, `at_s` int64, `weight` float32 (1 for a plain watch; less
-    for an abandoned or badly rated one), `region` int32 number of the profile's region (-1 unknown).
-    """
-
-    profile: Ints
-    item: Ints
-    at_s: Longs
-    weight: Floats
-    region: Ints
-    n_profiles: int
-    n_items: int
-
-    def __len__(self) -> int:
-        return len(self.item)
+from recray.schema import NO_ITEM, Bools, Candidates, Floats, Ints, Requests, Retrieved, Tensors
 
 
 @dataclass(slots=True)

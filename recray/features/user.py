@@ -174,5 +174,3 @@ def kind_share(profiles: Profiles, items: Items) -> Floats:
     kinds = np.where(profiles.items >= 0, items.kind[np.clip(profiles.items, 0, items.n - 1)], 255)
     counts = np.stack([((kinds == k) & profiles.watching).sum(axis=1) for k in range(4)], axis=1)
     return (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).astype(np.float32)
-
-

@@ -1,10 +1,12 @@
 """What a ranker is."""
 
-from typing import Any, ClassVar, Protocol, Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self
 
 from recray.features.items import Items
 from recray.features.vectorize import RankerInput
-from recray.schema import Floats
+from recray.schema import Floats, Longs
 
 
 class Ranker(Protocol):
@@ -27,4 +29,28 @@ class Ranker(Protocol):
     def restore(cls, files: dict[str, bytes], items: Items) -> Self: ...
 
 
-Config = dict[str, Any]
+@dataclass(slots=True)
+class Examples:
+    """Ranker examples of N requests: what was known and proposed then, and what happened next.
+
+    `labels` [N, K, n_objectives] float32: 1 or 0 per candidate and objective of `schema.Objective`, NaN where the outcome is
+    not known (completion of a title that was never started). Padding (NO_ITEM) has NaN throughout. `at_s` [N] int64.
+    """
+
+    inputs: RankerInput
+    labels: Floats
+    at_s: Longs
+
+    def __len__(self) -> int:
+        return len(self.at_s)
+
+    def take(self, rows: Longs) -> "Examples":
+        """Select requests by position, in the order given."""
+        got = self.inputs
+        return Examples(
+            RankerInput(got.user[rows], got.match[rows], got.items[rows], got.history[rows]), self.labels[rows], self.at_s[rows]
+        )
+
+
+Report = Callable[[dict[str, float]], None]
+"""Called by fitting functions once per epoch or round with named figures."""
