@@ -3,6 +3,7 @@
 Everything that names a column, an action or a page takes the name from here. Nothing here computes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
@@ -237,6 +238,25 @@ class Requests:
     @property
     def n(self) -> int:
         return len(self.keys)
+
+    @staticmethod
+    def join(parts: "Sequence[Requests]") -> "Requests":
+        """Several batches as one, in the order given."""
+        return Requests(
+            keys=[key for part in parts for key in part.keys],
+            ids=[one for part in parts for one in part.ids],
+            now_s=np.concatenate([part.now_s for part in parts]),
+            page=np.concatenate([part.page for part in parts]),
+            device=np.concatenate([part.device for part in parts]),
+            n_items=np.concatenate([part.n_items for part in parts]),
+            n_rows=np.concatenate([part.n_rows for part in parts]),
+            seed_item=np.concatenate([part.seed_item for part in parts]),
+            kinds=np.concatenate([part.kinds for part in parts]),
+            exclude_watched=np.concatenate([part.exclude_watched for part in parts]),
+            region=[one for part in parts for one in part.region],
+            query=[one for part in parts for one in part.query],
+            category=[one for part in parts for one in part.category],
+        )
 
     def take(self, rows: Longs) -> "Requests":
         """Select requests by position, in the order given."""

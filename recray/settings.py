@@ -34,7 +34,10 @@ class SplitSettings(Knobs):
 
 
 class SourceSettings(Knobs):
-    """Candidate sources: how many each may propose and how each is fitted."""
+    """Candidate sources: how many each may propose and how each is fitted.
+
+    A `*_half_life` without a unit counts positions of the history: the weight of a title halves every so many titles.
+    """
 
     quota: Count = 120
     n_candidates: Count = 500
@@ -44,14 +47,20 @@ class SourceSettings(Knobs):
     n_neighbours: Count = 100
     cowatch_window: Count = 10
     history: Count = 50
-    history_half_life: Seconds = 10.0
+    history_half_life: Annotated[float, Field(gt=0)] = 4.0
     factors: Count = 64
     als_iterations: Count = 15
-    als_regularization: Annotated[float, Field(gt=0)] = 0.05
+    als_regularization: Annotated[float, Field(gt=0)] = 1.0
     als_alpha: Annotated[float, Field(gt=0)] = 10.0
     n_reference_profiles: Count = 4000
     n_similar_profiles: Count = 80
+    similar_history: Count = 100
+    similar_history_half_life: Annotated[float, Field(gt=0)] = 5.0
+    factors_history: Count = 50
+    factors_history_half_life: Annotated[float, Field(gt=0)] = 4.0
     content_dim: Count = 64
+    content_half_life: Annotated[float, Field(gt=0)] = 3.0
+    content_appeal: Annotated[float, Field(ge=0)] = 0.2
 
 
 class SequenceSettings(Knobs):
@@ -118,6 +127,7 @@ class TrainingSettings(Knobs):
 
     n_workers: Count = 1
     cpus_per_worker: Annotated[float, Field(gt=0)] = 0.5
+    cpus_per_fit: Annotated[float, Field(gt=0)] = 4.0
     use_gpu: bool = False
     seed: int = 20261122
     n_trials: Count = 8

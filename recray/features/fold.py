@@ -16,6 +16,9 @@ import numpy as np
 from recray.errors import DataError
 from recray.schema import UNFOLDED, WATCHING, Action, Device, Ints, Longs, Words
 
+REFUSING: Final = (Action.HIDE, Action.DISLIKE)
+"""Actions that ask not to be shown the title again; like what was watched, they outlast the recent window."""
+
 N_RECENT: Final = 200
 MAX_TITLES: Final = 1 << 20
 _MAX_TIME: Final = (1 << 32) - 1
@@ -45,9 +48,17 @@ _HEADER = np.dtype(
 
 
 def pack(at_s: Longs, item: Ints, action: Ints, device: Ints, value: Ints) -> Words:
-    """Packed events [n] uint64 from parallel arrays; times before 1970 and after 2106 are clipped."""
+    """Packed events [n] uint64 from parallel arrays; times before 1970 and after 2106 are clipped.
+
+    Raises:
+        DataError: a title number outside 0..MAX_TITLES-1, which would spill into the time.
+    """
+    numbers = np.asarray(item, np.int64)
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() < MAX_TITLES:
+        wrong = int(numbers.min() if numbers.min() < 0 else numbers.max())
+        raise DataError(f"title number {wrong} cannot be packed; expected 0..{MAX_TITLES - 1}: number the titles anew")
     at = np.clip(np.asarray(at_s, np.int64), 0, _MAX_TIME).astype(np.uint64)
-    word = (at << np.uint64(20)) | np.asarray(item).astype(np.uint64)
+    word = (at << np.uint64(20)) | numbers.astype(np.uint64)
     word = (word << np.uint64(4)) | np.asarray(action).astype(np.uint64)
     word = (word << np.uint64(2)) | np.asarray(device).astype(np.uint64)
     return (word << np.uint64(6)) | np.asarray(value).astype(np.uint64)
@@ -56,8 +67,11 @@ def pack(at_s: Longs, item: Ints, action: Ints, device: Ints, value: Ints) -> Wo
 def packed_value(action: Action, rating: float | None, progress: float | None) -> int:
     """The six value bits: for a rating 4 bits of half stars and 2 of progress in thirds, otherwise progress in 63rds.
 
-    A rating without progress counts as watched to the end; `complete` without progress likewise.
+    A rating without progress counts as watched to the end; `complete` without progress likewise. NaN, which is how tables
+    spell an absent value, reads as None.
     """
+    rating = None if rating is None or rating != rating else rating
+    progress = None if progress is None or progress != progress else progress
     if action == Action.RATE:
         stars = round(min(max((rating or 0.0) * 2.0, 0.0), 10.0))
         thirds = 3 if progress is None else int(min(max(progress, 0.0), 1.0) * 3 + 1e-6)
@@ -99,9 +113,9 @@ def progress(words: Words) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 
 def ratings(words: Words) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Stars 0.5..5 of ratings, NaN for other actions, float32."""
+    """Stars 0.5..5 of ratings, NaN for other actions and for ratings that came without stars, float32."""
     stars = (values(words) >> 2) / np.float32(2)
-    return np.where(actions(words) == Action.RATE, stars, np.float32(np.nan)).astype(np.float32)
+    return np.where((actions(words) == Action.RATE) & (stars > 0), stars, np.float32(np.nan)).astype(np.float32)
 
 
 def _no_words() -> Words:
@@ -117,7 +131,7 @@ class ProfileState:
     """One profile's folded history.
 
     `recent` [<= N_RECENT] uint64 ascending; `counters` [N_COUNTERS] uint32 over the events that left it; `watched` and
-    `hidden` sorted title numbers of those; `first_at_s` the oldest event ever folded (0 when none).
+    `hidden` sorted title numbers that those started and refused; `first_at_s` the oldest event ever folded (0 when none).
     """
 
     recent: Words = field(default_factory=_no_words)
@@ -137,7 +151,7 @@ def fold(state: ProfileState, events: Words) -> ProfileState:
         return state
     cut = max(len(merged) - N_RECENT, 0)
     oldest = int(times(merged[:1])[0])
-    first_at_s = min(oldest, state.first_at_s) if state.first_at_s else oldest
+    first_at_s = min(oldest, state.first_at_s) if state.recent.size else oldest
     if not cut:
         return ProfileState(merged, state.counters, state.watched, state.hidden, first_at_s)
     gone = merged[:cut]
@@ -146,7 +160,7 @@ def fold(state: ProfileState, events: Words) -> ProfileState:
         recent=merged[cut:],
         counters=state.counters + count(gone),
         watched=np.union1d(state.watched, item[np.isin(action, WATCHING)]).astype(np.int32),
-        hidden=np.union1d(state.hidden, item[action == Action.HIDE]).astype(np.int32),
+        hidden=np.union1d(state.hidden, item[np.isin(action, REFUSING)]).astype(np.int32),
         first_at_s=first_at_s,
     )
 
@@ -200,11 +214,23 @@ def encode(state: ProfileState) -> bytes:
     return b"".join(part.tobytes() for part in parts)
 
 
+def _ascending(titles: Words) -> bool:
+    return bool(np.all(titles[1:] > titles[:-1])) and (not titles.size or int(titles[-1]) < MAX_TITLES)
+
+
+def _canonical(head: np.void, at: Longs, recent: Words, long: Longs) -> bool:
+    """Whether recent events are as many as fit, strictly ascending, within time's range, and told in one way only."""
+    if not at.size:
+        return not head["oldest_at"]
+    one_way = bool(at[0] == head["oldest_at"]) and bool(np.all(long >= _LONG_GAP))
+    return at.size <= N_RECENT and one_way and int(at[-1]) <= _MAX_TIME and bool(np.all(recent[1:] > recent[:-1]))
+
+
 def decode(blob: bytes) -> ProfileState:
     """The state that `encode` wrote.
 
     Raises:
-        DataError: the bytes are truncated or not a state of a known version.
+        DataError: the bytes are truncated, not a state of a known version, or not what `encode` writes.
     """
     if not blob:
         return ProfileState()
@@ -226,9 +252,13 @@ def decode(blob: bytes) -> ProfileState:
         offset += np.dtype(kind).itemsize * size
     counters, short, low, long, watched, hidden = columns
     gaps = short.astype(np.int64)
+    if np.count_nonzero(short == _LONG_GAP) != n_gaps:
+        raise DataError(f"profile state marks other long gaps than its {n_gaps}: fold it anew from the log")
     gaps[short == _LONG_GAP] = long
     at = np.cumsum(gaps) + int(head["oldest_at"])
     recent = (at.astype(np.uint64) << np.uint64(32)) | low
+    if not _canonical(head, at, recent, long) or not (_ascending(watched) and _ascending(hidden)):
+        raise DataError(f"profile state of {n} recent events is not one that was encoded: fold it anew from the log")
     state = ProfileState(recent, counters.astype(np.uint32), watched.astype(np.int32), hidden.astype(np.int32))
     state.first_at_s = int(head["first_at"])
     return state

@@ -3,7 +3,7 @@
 import numpy as np
 
 from recray.features.items import LONG_AGO, Items
-from recray.features.user import DAY_S, genre_table, signs
+from recray.features.user import DAY_S, signs
 from recray.schema import Floats, Kind, Longs
 
 
@@ -13,7 +13,7 @@ def kind(items: Items) -> Floats:
 
 
 def genres(items: Items) -> Floats:
-    return genre_table(items)
+    return items.genre_table
 
 
 def _log_age_years(at_s: Longs, as_of_s: int) -> Floats:

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 
 from recray.errors import UnknownTitleError
 from recray.schema import Bools, Bytes, Floats, Ints, Longs
 
+N_GENRES: Final = 12
+"""Genres that have a column of their own; the others are in the content vector."""
 UNKNOWN_REGION = -1
 FOREVER = np.iinfo(np.int64).max
 LONG_AGO = np.iinfo(np.int64).min
@@ -61,6 +64,26 @@ class Items:
     @cached_property
     def _region_of(self) -> dict[str, int]:
         return {name: number for number, name in enumerate(self.region_names)}
+
+    @cached_property
+    def genre_table(self) -> Floats:
+        """Genre indicators [n, N_GENRES] float32, most frequent genres first, rows scaled to sum 1 at most."""
+        table = np.zeros((self.n, N_GENRES), np.float32)
+        most = np.argsort(-self.genres.sum(axis=0), kind="stable")[:N_GENRES]
+        table[:, : most.size] = self.genres[:, most]
+        return (table / np.maximum(self.genres.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+
+    @cached_property
+    def rarity(self) -> Floats:
+        """1 - popularity percentile over all plays [n] float32; ties by title number."""
+        order = np.argsort(np.argsort(self.plays[:, 2], kind="stable"), kind="stable")
+        return (1 - order / max(self.n - 1, 1)).astype(np.float32)
+
+    @cached_property
+    def log_popularity(self) -> Floats:
+        """Log plays of all time over the catalogue's largest [n] float32; zeros before the first play."""
+        logs = np.log1p(self.plays[:, 2])
+        return (logs / max(float(logs.max(initial=0)), 1e-6)).astype(np.float32)
 
     def number(self, content_id: str) -> int:
         """Title number of a content id.

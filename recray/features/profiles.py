@@ -9,7 +9,7 @@ import numpy as np
 
 from recray.features import fold
 from recray.features.fold import N_COUNTERS, N_RECENT, ProfileState
-from recray.schema import NO_ITEM, WATCHING, Action, Bools, Floats, Ints, Longs, ProfileSettings, Words
+from recray.schema import NO_ITEM, WATCHING, Bools, Floats, Ints, Longs, ProfileSettings, Words
 
 FINISHED: Final = np.float32(0.9)
 """Share watched from which a title counts as finished."""
@@ -69,35 +69,22 @@ class Profiles:
     @cached_property
     def rejecting(self) -> Bools:
         """Recent events that say no: dislike, hide, or a rating of two stars or less [B, N_RECENT]."""
-        return np.isin(self.actions, (Action.DISLIKE, Action.HIDE)) | (self.ratings <= _DISLIKED_STARS)
+        return np.isin(self.actions, fold.REFUSING) | (self.ratings <= _DISLIKED_STARS)
 
     @cached_property
     def history(self) -> Ints:
         """Distinct titles started, newest first [B, N_RECENT], padded with NO_ITEM at the end."""
-        return self._distinct(self.watching)
+        return self._titles(self._newest(self.watching))
+
+    @cached_property
+    def _standing(self) -> Bools:
+        """The newest watching event of each title that was not rejected by it or since [B, N_RECENT]."""
+        return self._newest(self.watching | self.rejecting) & ~self.rejecting
 
     @cached_property
     def favourites(self) -> Ints:
-        """As `history`, without what the viewer rejected: the seeds of "because you watched"."""
-        return self._distinct(self.watching & ~self.rejecting)
-
-    def _distinct(self, wanted: Bools) -> Ints:
-        distinct = np.full(self.items.shape, NO_ITEM, np.int32)
-        for row in range(self.n):
-            found = self.items[row][wanted[row]]
-            _, first = np.unique(found, return_index=True)
-            newest = found[np.sort(first)]
-            distinct[row, : newest.size] = newest
-        return distinct
-
-    def watched(self, row: int) -> Ints:
-        """Every title the profile ever started, as far as its state knows; unsorted, may repeat."""
-        return np.concatenate((self.items[row][self.watching[row]], self.older_watched[row]))
-
-    def hidden(self, row: int) -> Ints:
-        """Every title the viewer asked not to see again."""
-        said_no = np.isin(self.actions[row], (Action.HIDE, Action.DISLIKE))
-        return np.concatenate((self.items[row][said_no], self.older_hidden[row]))
+        """As `history`, without what the viewer rejected since: the seeds of "because you watched"."""
+        return self._titles(self._standing)
 
     @cached_property
     def unfinished(self) -> Ints:
@@ -105,20 +92,38 @@ class Profiles:
 
         The newest watching event of a title decides; what was rejected since is not offered for resuming.
         """
-        result = np.full(self.items.shape, NO_ITEM, np.int32)
-        for row in range(self.n):
-            refused = set(self.items[row][self.rejecting[row]].tolist())
-            seen: set[int] = set()
-            begun: list[int] = []
-            for slot in np.flatnonzero(self.watching[row]):
-                item = int(self.items[row, slot])
-                if item in seen:
-                    continue
-                seen.add(item)
-                if self.progress[row, slot] < FINISHED and item not in refused:
-                    begun.append(item)
-            result[row, : len(begun)] = begun
-        return result
+        return self._titles(self._standing & (self.progress < FINISHED))
+
+    def _newest(self, among: Bools) -> Bools:
+        """Of the events marked, the newest of each title [B, N_RECENT]."""
+        at = np.flatnonzero(among)
+        title = self.items.ravel()[at] + at // N_RECENT * fold.MAX_TITLES
+        _, first = np.unique(title, return_index=True)
+        newest = np.zeros(among.size, np.bool_)
+        newest[at[first]] = True
+        return newest.reshape(among.shape)
+
+    def _titles(self, marked: Bools) -> Ints:
+        """Titles of the events marked, in their order, padded with NO_ITEM."""
+        front = np.argsort(~marked, axis=1, kind="stable")
+        titles = np.where(marked, self.items, NO_ITEM)
+        return np.take_along_axis(titles, front, axis=1).astype(np.int32)
+
+    def watched(self, row: int) -> Ints:
+        """Every title the profile ever started, as far as its state knows; unsorted, may repeat."""
+        return np.concatenate((self.items[row][self.watching[row]], self.older_watched[row]))
+
+    def hidden(self, row: int) -> Ints:
+        """Every title the viewer asked not to see again."""
+        said_no = np.isin(self.actions[row], fold.REFUSING)
+        return np.concatenate((self.items[row][said_no], self.older_hidden[row]))
+
+    def state(self, row: int) -> ProfileState:
+        """The folded state that a row was laid out from, but for the moment of its very first event."""
+        newest_first = self.recent[row][self.present[row]]
+        return ProfileState(
+            newest_first[::-1], self.counters[row].astype(np.uint32), self.older_watched[row], self.older_hidden[row]
+        )
 
     def take(self, rows: Longs) -> "Profiles":
         """Select profiles by position, in the order given."""

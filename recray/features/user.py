@@ -9,7 +9,7 @@ import numpy as np
 from recray.features import fold
 from recray.features.items import Items
 from recray.features.profiles import FINISHED, Profiles
-from recray.schema import AGE_GROUPS, Device, Floats, Longs
+from recray.schema import AGE_GROUPS, Device, Floats, Kind, Longs
 
 DAY_S: Final = 86_400.0
 SESSION_GAP_S: Final = 3_600.0
@@ -90,20 +90,8 @@ def _gather(table: Floats, numbers: np.ndarray[tuple[int, ...], np.dtype[np.int3
 def genre_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Decayed genre shares of what was watched, less what was rejected, over the first N_GENRES genres."""
     weights = _weights(profiles, now_s)
-    liked = np.einsum("bh,bhg->bg", weights, _gather(genre_table(items), profiles.items))
+    liked = np.einsum("bh,bhg->bg", weights, _gather(items.genre_table, profiles.items))
     return (liked / np.maximum(np.abs(weights).sum(axis=1), 1e-6)[:, None]).astype(np.float32)
-
-
-N_GENRES: Final = 12
-"""Genres that have a column of their own; the others are in the content vector."""
-
-
-def genre_table(items: Items) -> Floats:
-    """Genre indicators [n, N_GENRES] float32, most frequent genres first, rows scaled to sum 1 at most."""
-    table = np.zeros((items.n, N_GENRES), np.float32)
-    most = np.argsort(-items.genres.sum(axis=0), kind="stable")[:N_GENRES]
-    table[:, : most.size] = items.genres[:, most]
-    return (table / np.maximum(items.genres.sum(axis=1, keepdims=True), 1)).astype(np.float32)
 
 
 def device_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
@@ -126,16 +114,14 @@ def binge(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 def openness(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Discovery openness: mean unpopularity (1 - popularity percentile) of what was watched; one half when unknown."""
-    order = np.argsort(np.argsort(items.plays[:, 2], kind="stable"), kind="stable")
-    rarity = (1 - order / max(items.n - 1, 1)).astype(np.float32)[:, None]
-    rare = (_gather(rarity, profiles.items)[..., 0] * profiles.watching).sum(axis=1)
+    rare = (_gather(items.rarity[:, None], profiles.items)[..., 0] * profiles.watching).sum(axis=1)
     n = profiles.watching.sum(axis=1)
     return ((rare + 0.5) / (n + 1)).astype(np.float32)[:, None]
 
 
 def last_genre(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Genres of the title watched last."""
-    return _gather(genre_table(items), profiles.history[:, 0])
+    return _gather(items.genre_table, profiles.history[:, 0])
 
 
 def last_session(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
@@ -170,7 +156,8 @@ def taste(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 
 def kind_share(profiles: Profiles, items: Items) -> Floats:
-    """Share of recent starts by kind [B, 4]."""
-    kinds = np.where(profiles.items >= 0, items.kind[np.clip(profiles.items, 0, items.n - 1)], 255)
-    counts = np.stack([((kinds == k) & profiles.watching).sum(axis=1) for k in range(4)], axis=1)
+    """Share of recent starts by kind [B, 4]; titles newer than the table do not count."""
+    known = profiles.watching & (profiles.items < items.n)
+    kinds = items.kind[np.where(known, profiles.items, 0)]
+    counts = np.stack([((kinds == kind) & known).sum(axis=1) for kind in Kind], axis=1)
     return (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).astype(np.float32)

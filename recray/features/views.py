@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from recray.features import context, item, match, user
+from recray.features.items import N_GENRES
 from recray.schema import Floats
 
 Entity = Literal["user", "context", "item", "match"]
@@ -49,12 +50,12 @@ VIEWS: Final = (
     View("country", "user", 3, user.country, "profile settings"),
     View("language_preference", "user", 3, user.language, "profile settings"),
     View("viewing_time", "user", 6, user.viewing_time, "every event"),
-    View("genre_preference", "user", user.N_GENRES, user.genre_preference, "200 events, half-life 30 days"),
+    View("genre_preference", "user", N_GENRES, user.genre_preference, "200 events, half-life 30 days"),
     View("device_preference", "user", 4, user.device_preference, "every event"),
     View("completion_rate", "user", 1, user.completion, "200 events"),
     View("binge_tendency", "user", 1, user.binge, "200 events"),
     View("discovery_openness", "user", 1, user.openness, "200 events"),
-    View("last_watched_genre", "user", user.N_GENRES, user.last_genre, "last watching event"),
+    View("last_watched_genre", "user", N_GENRES, user.last_genre, "last watching event"),
     View("last_session", "user", 2, user.last_session, "last session"),
     View("days_since_last_watch", "user", 1, user.days_since_watch, "last watching event, at most 30 days"),
     View("activity", "user", 2, user.activity, "every event"),
@@ -64,7 +65,7 @@ VIEWS: Final = (
     View("page", "context", 2, context.page, "request"),
     View("region", "context", 2, context.region, "request"),
     View("kind", "item", 2, item.kind, "title"),
-    View("genres", "item", user.N_GENRES, item.genres, "title"),
+    View("genres", "item", N_GENRES, item.genres, "title"),
     View("age_since_release", "item", 1, item.age_since_release, "title", default=2.5),
     View("age_since_added", "item", 1, item.age_since_added, "title", default=2.5),
     View("maturity", "item", 1, item.maturity, "title"),

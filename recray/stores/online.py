@@ -1,4 +1,4 @@
-"""What the online store promises, and the in-memory store that promises it within one process.
+"""What the online store promises.
 
 An event is appended in one atomic step: dedup, log, the profile's inbox, the profile's version. The inbox holds packed
 events that are acknowledged but not yet folded into the stored state, so a read that folds it is always up to date
@@ -41,8 +41,9 @@ class Arrival:
 class ProfileRecord:
     """What the store holds of one profile; all fields at their defaults when it holds nothing.
 
-    `state` is what `fold.encode` wrote, `inbox` packed events not yet folded into it, `version` the number of accepted
-    events and settings changes (caches key on it), `generation` the number of times `state` was replaced.
+    `state` is what `fold.encode` wrote, `inbox` packed events not yet folded into it, `version` the number of changes
+    that may alter recommendations (accepted events that fold, settings, loads; caches key on it), `generation` the number
+    of times `state` was replaced.
     """
 
     state: bytes = b""
@@ -70,11 +71,18 @@ class OnlineStore(Protocol):
         ...
 
     async def append(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
-        """Append events, each atomically: dedup on event_id and on the packed event, log, inbox, version."""
+        """Append events, each atomically: dedup on event_id and on the packed event, log, inbox, version.
+
+        Dedup is by profile and lasts the dedup TTL. Actions that never fold (impression, search) are logged and leave the
+        profile as it is.
+        """
         ...
 
     async def settle(self, key: ProfileKey, state: bytes, n_folded_bytes: int, generation: int) -> bool:
-        """Replace the state if its generation still is `generation`, and cut the folded bytes off the inbox's front."""
+        """Replace the state if its generation still is `generation`, and cut the folded bytes off the inbox's front.
+
+        False, and nothing changed, when another writer came first or the inbox is shorter than that (erased meanwhile).
+        """
         ...
 
     async def put_settings(self, key: ProfileKey, settings: ProfileSettings) -> int:
@@ -94,7 +102,18 @@ class OnlineStore(Protocol):
         ...
 
     async def events(self, shard: int, after: str, limit: int) -> list[tuple[str, dict[str, Any]]]:
-        """Up to `limit` logged events of a shard after a position ("" for the start), oldest first, with positions."""
+        """Up to `limit` logged events of a shard after a position ("" for the start), oldest first, with positions.
+
+        An event's values are those of `event_log.facts`.
+        """
+        ...
+
+    async def slates(self, shard: int, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """Up to `limit` encoded SlateServed of a shard after a position, as `events`; the oldest go when the log is full."""
+        ...
+
+    async def trim(self, shard: int, through: str) -> int:
+        """Forget a shard's logged events up to and including a position, once they are safe in the lake; returns how many."""
         ...
 
     async def export(self, key: ProfileKey) -> dict[str, Any]:
@@ -102,7 +121,15 @@ class OnlineStore(Protocol):
         ...
 
     async def erase(self, key: ProfileKey) -> dict[str, int]:
-        """Delete everything held about a profile; returns how many entries of each kind went."""
+        """Delete everything held about a profile; returns how many `profiles`, `events`, `slates` and `marks` (dedup) went.
+
+        Marks of events that were already trimmed are digests only, and go when their TTL ends. Reads every entry of the
+        shard's two logs once, in small steps.
+        """
+        ...
+
+    async def scrub(self) -> bool:
+        """Start rewriting the store's own durable log, so that erased bytes leave the disk; False if one is under way."""
         ...
 
     async def ping(self) -> float:

@@ -1,1 +1,1 @@
-
+"""Fits on Ray Train and searches on Ray Tune: shells around plain fitting functions, which know nothing of Ray."""

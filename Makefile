@@ -1,0 +1,76 @@
+# The doors of the project. `make` lists them; each sets up what it needs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+EXTRA := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+STAMP := .venv/.installed-$(EXTRA)
+PINS := constraints/cpu-py311.txt
+RESULTS := docs/results
+FAST := tests/unit tests/contracts tests/parity tests/architecture
+
+# Explicit everywhere: a token left in the home folder would otherwise switch authentication on for local clusters.
+export RAY_USAGE_STATS_ENABLED := 0
+export RAY_AUTH_MODE := disabled
+export WANDB_MODE := offline
+export RAY_DATA_DISABLE_PROGRESS_BARS := 1
+
+.PHONY: help setup fmt check test e2e bench docs demo wheel constraints clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make .venv with everything pinned; nothing to do when it is up to date
+
+# torch first: it decides by itself which of the largest wheels come, and a failure shows before the rest is fetched.
+$(STAMP): pyproject.toml $(PINS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is not Python 3.11 or later: install one, or give PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) -e '.[$(EXTRA),dev]'
+	touch $@
+
+fmt: setup  ## format, and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: setup  ## format, lint, types, imports, unit, contracts, parity, architecture: no cluster, no network
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(FAST)
+	$(BIN)/pytest --doctest-modules recray/evaluation recray/experiments
+
+test: check  ## check, then integration and end to end
+	$(BIN)/pytest tests/integration
+	$(MAKE) e2e
+
+e2e: setup  ## import, train, serve, feed back, kill, on this machine
+	$(BIN)/pytest tests/e2e
+
+bench: setup  ## measure speed, freshness, faults and scale into docs/results
+	for what in serve freshness faults scale; do $(BIN)/recray bench $$what --json $(RESULTS)/$$what.json $(ARGS); done
+
+docs: setup  ## check that documents, code and commands agree
+	$(BIN)/pytest tests/architecture/test_documents.py
+
+demo: setup  ## data, training and a served page on this machine; ARGS="--help" shows the choices
+	$(BIN)/recray demo $(ARGS)
+
+wheel: setup  ## build dist/, which cluster.yaml hands to every machine
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+constraints: setup  ## pin what is installed now
+	@{ echo "# Written by 'make constraints' from a tested environment: Python 3.11, extras cpu and dev."; \
+	  $(BIN)/pip freeze --exclude-editable | grep -v ' @ ' | sed 's/+cpu$$//'; } > $(PINS).new
+	mv $(PINS).new $(PINS)
+	touch $(STAMP)
+
+clean:  ## remove what was built, never data, bundles or .venv
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis htmlcov .coverage
+	find recray tests -name __pycache__ -type d -prune -exec rm -rf {} +

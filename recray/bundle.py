@@ -1,0 +1,97 @@
+"""A bundle: everything one answer is made from, as files without pickle, and back.
+
+The registry keeps the files, their format version and their digests; this module knows what they mean.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from recray.candidates.registered import source_classes
+from recray.candidates.source import CandidateSource
+from recray.catalog.text import TextIndex
+from recray.catalog.titles import from_files, to_files
+from recray.errors import ModelError
+from recray.features.items import Items
+from recray.features.views import fingerprint
+from recray.ranking.boosted import BoostedRanker
+from recray.ranking.deep import DeepRanker
+from recray.ranking.ranker import Ranker
+
+RANKERS: Final[Mapping[str, type[Ranker]]] = {DeepRanker.name: DeepRanker, BoostedRanker.name: BoostedRanker}
+
+
+@dataclass
+class Bundle:
+    """What is served under one id; immutable once loaded.
+
+    `titles` is the TITLES table in title-number order, `text` its search index. Parts that were not asked for are empty.
+    """
+
+    id: str
+    manifest: dict[str, Any]
+    items: Items
+    titles: pa.Table
+    text: TextIndex
+    sources: dict[str, CandidateSource]
+    rankers: dict[str, Ranker]
+
+
+def to_bytes(
+    items: Items, titles: pa.Table, sources: Mapping[str, CandidateSource], rankers: Mapping[str, Ranker]
+) -> dict[str, bytes]:
+    """File name -> content of a bundle."""
+    files = to_files(items, titles)
+    files["sources.json"] = json.dumps({name: source.config() for name, source in sources.items()}, sort_keys=True).encode()
+    for name, source in sources.items():
+        files[f"source-{name}.safetensors"] = save(dict(source.tensors()))
+    for name, ranker in rankers.items():
+        files |= {f"ranker-{name}-{file}": content for file, content in ranker.files().items()}
+    return files
+
+
+def facts(**known: Any) -> dict[str, Any]:
+    """The manifest entries that bind a bundle to this code, with what the caller knows beside them."""
+    return {"views": fingerprint(), **known}
+
+
+def from_bytes(bundle_id: str, manifest: dict[str, Any], files: Mapping[str, bytes], *, with_rankers: bool = True) -> Bundle:
+    """The bundle that `to_bytes` wrote; the registry has verified the digests.
+
+    Raises:
+        ModelError: made for other feature views, or a part cannot be restored.
+    """
+    if manifest.get("views") != fingerprint():
+        raise ModelError(
+            f"bundle {bundle_id} was made for feature views {manifest.get('views')!r}; this code has {fingerprint()!r}: train a "
+            "new bundle, or serve with the code that made it"
+        )
+    items, titles = from_files(dict(files))
+    try:
+        configs = json.loads(files["sources.json"])
+        classes = source_classes()
+        sources = {
+            name: classes[name].restore(load(files[f"source-{name}.safetensors"]), config, items)
+            for name, config in configs.items()
+        }
+    except (KeyError, ValueError, SafetensorError) as problem:
+        raise ModelError(
+            f"bundle {bundle_id} has sources that cannot be restored: {problem!r}; train a new bundle"
+        ) from problem
+    rankers = {name: _ranker(name, files, items) for name in RANKERS if with_rankers and _holds(name, files)}
+    return Bundle(bundle_id, manifest, items, titles, TextIndex.build(titles), sources, rankers)
+
+
+def _holds(name: str, files: Mapping[str, bytes]) -> bool:
+    return any(file.startswith(f"ranker-{name}-") for file in files)
+
+
+def _ranker(name: str, files: Mapping[str, bytes], items: Items) -> Ranker:
+    prefix = f"ranker-{name}-"
+    own = {file.removeprefix(prefix): content for file, content in files.items() if file.startswith(prefix)}
+    return RANKERS[name].restore(own, items)

@@ -1,0 +1,83 @@
+"""Titles whose content resembles what was watched, judged by what content means to viewers; new titles included."""
+
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+
+from recray.candidates.factors import title_vectors
+from recray.candidates.history import evidence, recency
+from recray.candidates.source import Ask, best, inner, nothing
+from recray.features.interactions import Interactions
+from recray.features.items import Items
+from recray.schema import NO_ITEM, Floats, Ints, Retrieved, Tensors
+from recray.settings import SourceSettings
+
+_RIDGE: Final = 1.0
+
+
+class Content:
+    """Cosine between the taste of a history and each title, plus a little for titles that many watch.
+
+    Title vectors are content vectors mapped into the space of co-watching. A candidate's seed is the title of the history
+    nearest to it. On post-watch the title just watched stands alone.
+    """
+
+    name: ClassVar[str] = "content"
+
+    def __init__(self, vectors: Floats, appeal: Floats, history: int, half_life: float) -> None:
+        """Take unit `vectors` [n_items, dim] float32 and `appeal` [n_items] float32, which is added to each cosine."""
+        self._vectors = vectors
+        self._appeal = appeal
+        self._history = history
+        self._half_life = half_life
+
+    def retrieve(self, ask: Ask, k: int) -> Retrieved:
+        """The best k eligible titles; nothing for an empty history. A title without content is judged by appeal alone."""
+        history = evidence(ask, self._history, len(self._vectors))
+        some = (history >= 0).any(axis=1)
+        if not some.any():
+            return nothing(len(history))
+        watched = self._vectors[np.maximum(history, 0)]
+        taste = np.matmul(recency(history, self._half_life)[:, None], watched)[:, 0]
+        scores = inner(_unit(taste), self._vectors) + self._appeal
+        scores[~some] = -np.inf
+        found = best(scores, ask.eligible, k)
+        found.seeds = self._nearest(found.items, history, watched)
+        return found
+
+    def _nearest(self, items: Ints, history: Ints, watched: Floats) -> Ints:
+        likeness = np.matmul(self._vectors[np.maximum(items, 0)], watched.transpose(0, 2, 1))
+        likeness = np.where(history[:, None] >= 0, likeness, np.float32(-np.inf))
+        return np.where(items >= 0, np.take_along_axis(history, likeness.argmax(axis=2), axis=1), NO_ITEM).astype(np.int32)
+
+    def tensors(self) -> Tensors:
+        return {"vectors": self._vectors, "appeal": self._appeal}
+
+    def config(self) -> dict[str, Any]:
+        return {"history": self._history, "half_life": self._half_life}
+
+    @classmethod
+    def restore(cls, tensors: Tensors, config: dict[str, Any], items: Items) -> Self:
+        return cls(tensors["vectors"], tensors["appeal"], int(config["history"]), float(config["half_life"]))
+
+
+def fit(interactions: Interactions, items: Items, config: SourceSettings, *, seed: int) -> Content:
+    """Map content to the directions of co-watching by ridge regression, titles that many watched counting more.
+
+    The targets are unit title vectors of implicit ALS. A title that nobody watched has the mean appeal of those watched:
+    it had no chance to earn its own.
+    """
+    watches = np.bincount(interactions.item, minlength=items.n)
+    wanted = _unit(title_vectors(interactions, items, config, seed=seed))
+    known = np.column_stack((items.content, np.ones(items.n))).astype(np.float64)
+    weighted = known * np.sqrt(watches)[:, None]
+    normal = weighted.T @ known + _RIDGE * np.eye(known.shape[1])
+    mapped = known @ np.linalg.solve(normal, weighted.T @ wanted)
+    appeal = np.log1p(watches)
+    appeal[watches == 0] = appeal[watches > 0].mean() if watches.any() else 0.0
+    appeal = (config.content_appeal * appeal).astype(np.float32)
+    return Content(_unit(mapped.astype(np.float32)), appeal, config.history, config.content_half_life)
+
+
+def _unit(vectors: Floats) -> Floats:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-9))

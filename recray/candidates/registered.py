@@ -1,0 +1,85 @@
+"""Every candidate source there is, by name, and the fitting of them all."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from recray.candidates import content, cowatch, factors, item_based, neighbours, popular, sequence
+from recray.candidates.resume import Resume
+from recray.candidates.source import CandidateSource
+from recray.features.interactions import Interactions
+from recray.features.items import Items
+from recray.features.views import SOURCES
+from recray.settings import Settings
+
+Report = Callable[[str, float, dict[str, Any]], None]
+"""Called with a source's name, seconds since its fit began, and figures: after each epoch of a source that has epochs, and
+once, with no figures, when the source is fitted."""
+
+
+def source_classes() -> dict[str, type[CandidateSource]]:
+    """Classes by source name, in the order of `views.SOURCES`."""
+    classes: tuple[type[CandidateSource], ...] = (
+        popular.Popular,
+        popular.Trending,
+        popular.NewReleases,
+        cowatch.CoWatch,
+        item_based.ItemBased,
+        neighbours.Neighbours,
+        factors.Factors,
+        content.Content,
+        sequence.Sequence,
+        Resume,
+    )
+    by_name = {kind.name: kind for kind in classes}
+    return {name: by_name[name] for name in SOURCES}
+
+
+def fit_all(  # noqa: PLR0913  # one run has this many facts; callers name them
+    interactions: Interactions,
+    items: Items,
+    settings: Settings,
+    *,
+    seed: int,
+    device: str,
+    report: Report,
+    validation: Interactions | None = None,
+    only: Sequence[str] | None = None,
+) -> dict[str, CandidateSource]:
+    """Sources by name in the order of `views.SOURCES`, or those of them that `only` names.
+
+    `validation` continues `interactions` in time and decides when the sequence model has learnt enough. `device` is torch's.
+    """
+    about = (interactions, items, settings.sources)
+
+    def fit_sequence() -> CandidateSource:
+        began = time.perf_counter()
+        return sequence.fit(
+            interactions,
+            items,
+            settings.sequence,
+            seed=seed,
+            device=device,
+            report=lambda figures: report("sequence", time.perf_counter() - began, figures),
+            validation=validation,
+        )
+
+    fits: dict[str, Callable[[], CandidateSource]] = {
+        "popular": lambda: popular.fit_popular(*about),
+        "trending": lambda: popular.fit_trending(*about),
+        "new_releases": lambda: popular.fit_new_releases(*about),
+        "cowatch": lambda: cowatch.fit(*about),
+        "item_based": lambda: item_based.fit(*about),
+        "neighbours": lambda: neighbours.fit(*about, seed=seed),
+        "factors": lambda: factors.fit(*about, seed=seed),
+        "content": lambda: content.fit(*about, seed=seed),
+        "sequence": fit_sequence,
+        "resume": Resume,
+    }
+    fitted = {}
+    for name in SOURCES:
+        if only is None or name in only:
+            began = time.perf_counter()
+            fitted[name] = fits[name]()
+            report(name, time.perf_counter() - began, {})
+    return fitted

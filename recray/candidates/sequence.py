@@ -1,0 +1,80 @@
+"""What a viewer is likely to start next, given the order of what was watched."""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from recray.candidates.history import newest
+from recray.candidates.sequence_model import Encoder, Judge, Report, best_epoch, train, windows
+from recray.candidates.source import Ask, best, inner, nothing
+from recray.features.interactions import Interactions
+from recray.features.items import Items
+from recray.schema import Floats, Retrieved, Tensors
+from recray.settings import SequenceSettings
+
+
+class Sequence:
+    """Serves a fitted `Encoder` on the CPU; titles newer than the fit are never proposed."""
+
+    name: ClassVar[str] = "sequence"
+
+    def __init__(self, encoder: Encoder, config: SequenceSettings) -> None:
+        self._encoder = encoder.cpu().eval().requires_grad_(requires_grad=False)
+        self._config = config
+        self._titles: Floats = np.ascontiguousarray(encoder.outputs.detach().numpy())
+
+    def retrieve(self, ask: Ask, k: int) -> Retrieved:
+        """The best k eligible titles to follow the newest `max_length` of each history; nothing for an empty one."""
+        history = newest(ask, self._config.max_length, len(self._titles))
+        length = (history >= 0).sum(axis=1)
+        if not length.any():
+            return nothing(len(history))
+        vectors = np.zeros((len(history), self._config.dim), np.float32)
+        with torch.inference_mode():
+            # One history at a time, without padding: a product of another height would sum in another order.
+            for row in np.flatnonzero(length):
+                titles = history[row][history[row] >= 0][::-1].astype(np.int64)
+                vectors[row] = self._encoder.last(torch.from_numpy(titles)[None]).numpy()[0]
+        scores = inner(vectors, self._titles)
+        scores[length == 0] = -np.inf
+        return best(scores, ask.eligible, k)
+
+    def tensors(self) -> Tensors:
+        return {name: weight.numpy() for name, weight in self._encoder.state_dict().items()}
+
+    def config(self) -> dict[str, Any]:
+        return self._config.model_dump(mode="json")
+
+    @classmethod
+    def restore(cls, tensors: Tensors, config: dict[str, Any], items: Items) -> Self:
+        settings = SequenceSettings.model_validate(config)
+        encoder = Encoder(len(tensors["titles.weight"]) - 1, settings, torch.Generator())
+        encoder.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in tensors.items()})
+        return cls(encoder, settings)
+
+
+def fit(  # noqa: PLR0913  # plain fitting takes all of a run from its caller, by name
+    interactions: Interactions,
+    items: Items,
+    config: SequenceSettings,
+    *,
+    seed: int,
+    device: str = "cpu",
+    report: Report = lambda figures: None,
+    validation: Interactions | None = None,
+) -> Sequence:
+    """Train on every transition of every history; reports each epoch's `loss` in nats and, with `validation`, `ndcg@10`.
+
+    `validation` continues `interactions` in time, with the same profile and title numbers; it decides when to stop and is
+    never trained on. Weights, order and dropout follow from `seed` alone on one kind of device.
+    """
+    rng = np.random.default_rng(seed)
+    seen = windows(interactions, config.max_length)
+    judge = None if validation is None else Judge.of(interactions, validation, config.max_length, rng)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = Encoder(items.n, config, torch.Generator().manual_seed(seed)).to(device)
+        if seen.start.size:
+            best_epoch(encoder, train(encoder, seen, config, rng), judge, config, report)
+    return Sequence(encoder, config)

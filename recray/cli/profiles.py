@@ -1,0 +1,79 @@
+"""`recray explain`, `recray export`, `recray erase`: what is known about one profile or answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import httpx
+import typer
+
+from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_from, write_json
+from recray.cli.store import store_of
+from recray.errors import RequestError, StoreError
+from recray.schema import ProfileKey
+from recray.settings import Settings
+from recray.stores.connect import open_store
+from recray.stores.online import OnlineStore
+
+_T = TypeVar("_T")
+
+
+def with_store(settings: Settings, work: Callable[[OnlineStore], Awaitable[_T]]) -> _T:
+    """Do something with the settings' store and close it."""
+
+    async def run(url: str) -> _T:
+        store = open_store(settings.store, url)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    with store_of(settings) as url:
+        return asyncio.run(run(url))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+
+    @app.command()
+    def explain(
+        recommendation_id: str,
+        url: Annotated[str, typer.Option(help="Where recray serves.")] = "http://127.0.0.1:8000",
+        json: JsonFile = None,
+    ) -> None:
+        """What each title of an answer scored, from which source, and what was dropped and why."""
+        try:
+            answer = httpx.get(f"{url}/api/v1/recommendations/{recommendation_id}/explain", timeout=30)
+        except httpx.HTTPError as problem:
+            raise StoreError(f"nothing answers at {url} ({problem}); start it with 'recray serve'") from problem
+        body: dict[str, Any] = answer.json()
+        if answer.status_code >= 400:
+            raise RequestError(body["detail"])
+        for item in body["items"]:
+            found = ", ".join(f"{s['source']} #{s['rank']}" for s in item["sources"])
+            console.print(f"{item['position']:3d}  [bold]{item['name']}[/]  {item['score']:.4f}  [dim]{found}[/]")
+        for item in body["dropped"]:
+            console.print(f"[dim]dropped {item['name']}: {', '.join(item['reasons'])}[/]")
+        write_json(json, body)
+
+    @app.command()
+    def export(user_id: str, profile_id: str, settings: SettingsFile = None, home: Home = None, json: JsonFile = None) -> None:
+        """Everything that the online store holds about a profile."""
+        key = ProfileKey(user_id, profile_id)
+        held = with_store(settings_from(settings, home), lambda store: store.export(key))
+        console.print_json(data=held)
+        write_json(json, held)
+
+    @app.command()
+    def erase(user_id: str, profile_id: str, settings: SettingsFile = None, home: Home = None, json: JsonFile = None) -> None:
+        """Erase everything that the online store holds about a profile."""
+        key = ProfileKey(user_id, profile_id)
+
+        async def work(store: OnlineStore) -> dict[str, int]:
+            erased = await store.erase(key)
+            await store.scrub()
+            return erased
+
+        erased = with_store(settings_from(settings, home), work)
+        console.print(f"erased {key}: {erased}")
+        write_json(json, erased)

@@ -1,0 +1,124 @@
+"""`recray train` and `recray evaluate`."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from recray.cli.console import Home, JsonFile, ScaleName, SettingsFile, console, settings_from, step, write_json
+from recray.serving.environment import prepare
+from recray.settings import Settings
+
+if TYPE_CHECKING:
+    from recray.training.run import Outcome
+
+DataName = Annotated[str, typer.Option("--data", help="Name of the data set in the lake.")]
+
+
+def start_ray(settings: Settings) -> None:
+    """A local Ray, or the cluster that RAY_ADDRESS names; does nothing when it runs."""
+    prepare(os.environ)
+    import ray
+
+    if ray.is_initialized():
+        return
+    local: dict[str, Any] = {
+        "num_cpus": settings.training.logical_cpus,
+        "object_store_memory": settings.training.object_store_bytes,
+        "include_dashboard": False,
+    }
+    ray.init(log_to_driver=False, configure_logging=False, **({} if os.environ.get("RAY_ADDRESS") else local))
+
+
+def train_set(settings: Settings, data: str, *, publish: bool) -> "Outcome":
+    """Train on a set of the lake, show the figures, and publish to the settings' store."""
+    start_ray(settings)
+    from recray.cli.store import store_of
+    from train_app import train
+
+    with step(f"train on {data}") as say, store_of(settings) as url:
+        from recray.stores.connect import open_store
+
+        store = open_store(settings.store, url) if publish else None
+        outcome = train(settings, data, store, say, datetime.now(UTC))
+    show_figures(outcome.judgement.facts()["metrics"], outcome.judgement.chosen)
+    verdict = outcome.judgement.verdict
+    console.print(f"gate: [{'green]passed' if verdict.passed else 'yellow]not passed; the champion stays'}[/]")
+    for reason in verdict.reasons:
+        console.print(f"  {reason}")
+    console.print(f"bundle [bold]{outcome.bundle_id}[/]")
+    return outcome
+
+
+def show_figures(metrics: dict[str, dict[str, float]], chosen: str | None = None) -> None:
+    """A table of every model's figures, best first."""
+    columns = list(next(iter(metrics.values())))
+    table = Table("model", *columns, box=None, padding=(0, 2))
+    for name, figures in sorted(metrics.items(), key=lambda entry: -entry[1][columns[0]]):
+        style = "bold green" if name == chosen else ""
+        table.add_row(name, *(f"{figures[column]:.4f}" for column in columns), style=style)
+    console.print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+
+    @app.command()
+    def train(
+        data: DataName = "ml-100k",
+        search: Annotated[Path | None, typer.Option(help="A space of tune_configs/: search instead of train.")] = None,
+        scale: ScaleName = None,
+        publish: Annotated[bool, typer.Option(help="Write profile states to the online store.")] = True,
+        settings: SettingsFile = None,
+        home: Home = None,
+        json: JsonFile = None,
+    ) -> None:
+        """Fit sources and rankers, judge them, write a bundle, and promote it if the gate agrees."""
+        chosen = settings_from(settings, home, scale=scale)
+        if search is not None:
+            write_json(json, search_set(chosen, data, search))
+            return
+        outcome = train_set(chosen, data, publish=publish)
+        write_json(json, {"bundle_id": outcome.bundle_id, **outcome.judgement.facts()})
+
+    @app.command()
+    def evaluate(
+        data: DataName = "ml-100k",
+        bundle: Annotated[str, typer.Option(help="A bundle's id, or an alias.")] = "champion",
+        scale: ScaleName = None,
+        settings: SettingsFile = None,
+        home: Home = None,
+        json: JsonFile = None,
+    ) -> None:
+        """Judge a bundle on the last period of a data set: every source alone and every ranker's whole pipeline."""
+        chosen = settings_from(settings, home, scale=scale)
+        start_ray(chosen)
+        from recray.training.run import evaluate_stored
+
+        with step(f"evaluate {bundle} on {data}") as say:
+            figures = evaluate_stored(chosen, data, bundle, say)
+        show_figures(figures)
+        write_json(json, {"bundle": bundle, "data": data, "metrics": figures})
+
+
+def search_set(settings: Settings, data: str, space: Path) -> dict[str, Any]:
+    """Search a space on the examples of a data set and show the best trials."""
+    start_ray(settings)
+    from recray.training.search import run_search
+    from recray.training.sweep_inputs import prepare_inputs
+
+    with step(f"search {space.name} on {data}") as say:
+        result = run_search(space, settings, prepare_inputs(settings, data, say), say)
+    console.print(result.best)
+    return {"best": result.best, "trials": result.trials}
+
+
+def main() -> None:
+    """`python train_app.py`: the train command alone."""
+    app = typer.Typer(add_completion=False)
+    register(app)
+    command = typer.main.get_command(app)
+    command.commands["train"]()  # type: ignore[attr-defined]  # a group, since two commands are registered

@@ -1,0 +1,194 @@
+"""[Ray Data] Ranker examples out of the lake: replay each profile, ask the sources as of then, vectorize, label.
+
+Two operators over the events: profiles are grouped and replayed (shuffle), then batches of moments go through the
+candidate stage and the vectorizer of one bundle, held by an actor. Features come from the same code that serving runs.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+
+from recray.bundle import Bundle, from_bytes
+from recray.candidates.generate import CandidateStage
+from recray.catalog.titles import words as packed
+from recray.data.replay import Draw, Moment, asked, moments
+from recray.features.vectorize import RankerInput, ranker_input
+from recray.ranking.ranker import Examples
+from recray.recommend import N_HISTORY
+from recray.schema import NO_ITEM, Floats, Ints, Objective, ProfileKey, ProfileSettings
+from recray.settings import ExampleSettings, SourceSettings
+
+EVENT_COLUMNS = ["event_id", "user_id", "profile_id", "content_id", "action", "event_at", "value", "progress", "device"]
+
+
+def _replay_profile(events: pa.Table, number_of: Any, draws: Mapping[str, Draw]) -> pa.Table:
+    """All events of one profile -> one row per replayed moment of every draw, tagged with the draw's name."""
+    key = ProfileKey(events["user_id"][0].as_py(), events["profile_id"][0].as_py())
+    words = np.unique(packed(events, ray.get(number_of))[0])
+    found = [(name, moment) for name, draw in draws.items() for moment in moments(key, words, draw)]
+    return pa.table(
+        {
+            "draw": pa.array([name for name, _ in found], pa.string()),
+            "user_id": pa.array([key.user_id] * len(found), pa.string()),
+            "profile_id": pa.array([key.profile_id] * len(found), pa.string()),
+            "at_s": pa.array([m.at_s for _, m in found], pa.int64()),
+            "device": pa.array([m.device for _, m in found], pa.int32()),
+            "state": pa.array([m.state for _, m in found], pa.binary()),
+            "targets": pa.array([m.targets.tobytes() for _, m in found], pa.binary()),
+            "outcomes": pa.array([m.outcomes.tobytes() for _, m in found], pa.binary()),
+        }
+    )
+
+
+def replay(files: Sequence[str], number_of: Mapping[str, int], draws: Mapping[str, Draw], n_blocks: int) -> "ray.data.Dataset":
+    """Moments of every profile in event files, as a Ray Data set with one row per moment."""
+    events = ray.data.read_parquet(list(files), override_num_blocks=n_blocks).select_columns(EVENT_COLUMNS)
+    grouped = events.groupby(["user_id", "profile_id"], num_partitions=n_blocks)
+    known = {"number_of": ray.put(dict(number_of)), "draws": dict(draws)}
+    return grouped.map_groups(_replay_profile, fn_kwargs=known, batch_format="pyarrow")
+
+
+def as_moments(table: pa.Table) -> list[Moment]:
+    """Rows of `replay` as objects."""
+    return [
+        Moment(
+            ProfileKey(row["user_id"], row["profile_id"]),
+            row["at_s"],
+            row["device"],
+            row["state"],
+            np.frombuffer(row["targets"], np.int32),
+            np.frombuffer(row["outcomes"], np.float32).reshape(-1, len(Objective)),
+        )
+        for row in table.to_pylist()
+    ]
+
+
+@dataclass
+class Proposer:
+    """Ray Data actor: a batch of moments -> ranker inputs and labels, through one bundle's sources."""
+
+    files: Any
+    manifest: dict[str, Any]
+    settings: tuple[SourceSettings, ExampleSettings]
+    profiles: Mapping[ProfileKey, ProfileSettings]
+    seed: int
+    bundle: Bundle = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bundle = from_bytes("examples", self.manifest, ray.get(self.files), with_rankers=False)
+        self.stage = CandidateStage(self.bundle.items, self.bundle.text, self.bundle.sources, self.settings[0])
+
+    def __call__(self, table: pa.Table) -> dict[str, Any]:
+        """Arrays of the requests that have at least one target among their candidates."""
+        replayed = as_moments(table)
+        settings = [self.profiles.get(moment.key, ProfileSettings()) for moment in replayed]
+        requests, profiles = asked(replayed, settings, 10)
+        candidates = self.stage.generate(requests, profiles)
+        batch = ranker_input(requests, profiles, self.bundle.items, candidates, N_HISTORY)
+        places, labels = _drawn(replayed, candidates.items, self.settings[1].n_negatives, self.seed)
+        kept = np.flatnonzero((labels[:, :, Objective.START] == 1).any(axis=1))
+        rows = np.arange(len(replayed))[:, None]
+        padding = places < 0
+        items = np.where(padding, NO_ITEM, batch.items[rows, np.maximum(places, 0)])
+        match = np.where(padding[..., None], 0, batch.match[rows, np.maximum(places, 0)])
+        return {
+            "draw": np.asarray(table["draw"].to_pylist(), dtype=object)[kept],
+            "at_s": requests.now_s[kept],
+            "user": batch.user[kept],
+            "match": match.astype(np.float32)[kept],
+            "items": items.astype(np.int32)[kept],
+            "history": batch.history[kept],
+            "labels": labels[kept],
+        }
+
+
+def _drawn(replayed: Sequence[Moment], items: Ints, n_negatives: int, seed: int) -> tuple[Ints, Floats]:
+    """Places of each request's examples [B, n_targets + n_negatives] and their labels.
+
+    Targets that no source proposed are not examples: a ranker never sees what was not proposed. Negatives are a uniform
+    sample of the other candidates, so that their order among themselves stays as in serving.
+    """
+    width = n_negatives + max(moment.targets.size for moment in replayed)
+    places = np.full((len(replayed), width), -1, np.int32)
+    labels = np.full((len(replayed), width, len(Objective)), np.nan, np.float32)
+    for row, moment in enumerate(replayed):
+        draw = np.random.default_rng((seed, moment.at_s, zlib.crc32(str(moment.key).encode())))
+        own = items[row]
+        target = np.isin(own, moment.targets)
+        positive = np.flatnonzero(target)
+        others = np.flatnonzero(~target & (own >= 0))
+        negative = draw.permutation(others)[:n_negatives]
+        # Shuffled, so that the place in an example says nothing about its label.
+        chosen = draw.permutation(np.concatenate((positive, negative)))
+        places[row, : chosen.size] = chosen
+        labels[row, : chosen.size, Objective.START] = 0
+        for place, candidate in enumerate(chosen):
+            if target[candidate]:
+                labels[row, place] = moment.outcomes[np.flatnonzero(moment.targets == own[candidate])[0]]
+    return places, labels
+
+
+def collect(proposed: "ray.data.Dataset", draws: Sequence[str]) -> dict[str, Examples]:
+    """Examples of each draw, gathered from the blocks, in order of time."""
+    parts: dict[str, list[Examples]] = {name: [] for name in draws}
+    for block in proposed.iter_batches(batch_size=None, batch_format="numpy"):
+        for name, examples in _by_draw(block):
+            parts[name].append(examples)
+    return {name: _concatenate(found) for name, found in parts.items()}
+
+
+def _by_draw(block: Mapping[str, Any]) -> Iterator[tuple[str, Examples]]:
+    for name in np.unique(block["draw"].astype(str)):
+        rows = np.flatnonzero(block["draw"] == name)
+        inputs = RankerInput(*(np.stack(block[column][rows]) for column in ("user", "match", "items", "history")))
+        yield str(name), Examples(inputs, np.stack(block["labels"][rows]), block["at_s"][rows].astype(np.int64))
+
+
+def _concatenate(parts: Sequence[Examples]) -> Examples:
+    width = max(part.inputs.items.shape[1] for part in parts)
+
+    def wide(array: Any, fill: float) -> Any:
+        missing = width - array.shape[1]
+        return np.pad(array, ((0, 0), (0, missing), *((0, 0),) * (array.ndim - 2)), constant_values=fill)
+
+    whole = Examples(
+        RankerInput(
+            np.concatenate([part.inputs.user for part in parts]),
+            np.concatenate([wide(part.inputs.match, 0) for part in parts]),
+            np.concatenate([wide(part.inputs.items, NO_ITEM) for part in parts]),
+            np.concatenate([part.inputs.history for part in parts]),
+        ),
+        np.concatenate([wide(part.labels, np.nan) for part in parts]),
+        np.concatenate([part.at_s for part in parts]),
+    )
+    return whole.take(np.argsort(whole.at_s, kind="stable"))
+
+
+def propose(replayed: "ray.data.Dataset", proposer: Mapping[str, Any], batch_size: int = 64) -> "ray.data.Dataset":
+    """Ranker inputs and labels of replayed moments, by actors that hold the bundle (`proposer`: arguments of `Proposer`)."""
+    return replayed.map_batches(
+        Proposer,
+        fn_constructor_kwargs=dict(proposer),
+        batch_size=batch_size,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=1),
+        num_cpus=1,
+    )
+
+
+def settings_of(profiles: pa.Table) -> dict[ProfileKey, ProfileSettings]:
+    """Settings of each profile of the PROFILES table."""
+    found = {}
+    for row in profiles.select(
+        ["user_id", "profile_id", "country", "language", "age_group", "maturity_limit", "consent"]
+    ).to_pylist():
+        user_id, profile_id = row.pop("user_id"), row.pop("profile_id")
+        consent = row.pop("consent")
+        found[ProfileKey(user_id, profile_id)] = ProfileSettings(**row, consent=consent is not False)
+    return found

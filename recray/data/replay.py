@@ -1,0 +1,130 @@
+"""History played back: the requests that would have been asked just before something was watched, with the state as of then.
+
+Point in time by construction: a replayed state is folded from events strictly before its moment, by the same fold that
+serving uses.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recray.features import fold
+from recray.features.fold import ProfileState
+from recray.features.profiles import FINISHED, Profiles, columns
+from recray.schema import (
+    NO_ITEM,
+    WATCHING,
+    Bools,
+    Floats,
+    Ints,
+    Longs,
+    Objective,
+    Page,
+    ProfileKey,
+    ProfileSettings,
+    Requests,
+    Words,
+)
+
+_LIKED_STARS = 4.0
+_DISLIKED_STARS = 2.0
+
+
+@dataclass(slots=True)
+class Moment:
+    """One replayed request: who, when, the state before, and what was watched next.
+
+    `targets` distinct title numbers in order, `outcomes` [n_targets, n_objectives] float32 with NaN where unknown.
+    """
+
+    key: ProfileKey
+    at_s: int
+    device: int
+    state: bytes
+    targets: Ints
+    outcomes: Floats
+
+
+@dataclass(slots=True, frozen=True)
+class Draw:
+    """Which moments are replayed: those in [start_s, end_s), a share of them, at most so many a profile.
+
+    `horizon` is how many distinct titles watched from the moment on become its targets.
+    """
+
+    start_s: int
+    end_s: int
+    horizon: int
+    share: float
+    per_profile: int
+    seed: int
+
+    def kept(self, key: ProfileKey, at_s: Longs) -> Bools:
+        """Which of a profile's moments [n] are drawn: the same on every machine and in every order of profiles."""
+        chance = np.array([zlib.crc32(f"{self.seed}|{key}|{n}|{at}".encode()) / 2**32 for n, at in enumerate(at_s)])
+        kept = chance < self.share
+        if np.count_nonzero(kept) > self.per_profile:
+            kept &= chance <= np.partition(chance[kept], self.per_profile - 1)[self.per_profile - 1]
+        return kept
+
+
+def moments(key: ProfileKey, words: Words, draw: Draw) -> list[Moment]:
+    """Replayed requests of one profile, whose packed events `words` are all there are, ascending."""
+    at_s = fold.times(words)
+    watching = np.isin(fold.actions(words), WATCHING)
+    inside = np.flatnonzero(watching & (at_s >= draw.start_s) & (at_s < draw.end_s))
+    drawn = inside[draw.kept(key, at_s[inside])]
+    replayed: list[Moment] = []
+    state, folded = ProfileState(), 0
+    for place in drawn:
+        before = int(np.searchsorted(at_s, at_s[place]))  # the first event of that very second: none of them is known yet
+        state, folded = fold.fold(state, words[folded:before]), before
+        known = set(fold.items(words[:before]).tolist())
+        later = [w for w in np.flatnonzero(watching[before:]) + before if int(fold.items(words[w : w + 1])[0]) not in known]
+        targets, outcomes = _outcomes(words[later], draw.horizon)
+        if targets.size:
+            device = int(fold.devices(words[place : place + 1])[0])
+            replayed.append(Moment(key, int(at_s[place]), device, fold.encode(state), targets, outcomes))
+    return replayed
+
+
+def _outcomes(words: Words, horizon: int) -> tuple[Ints, Floats]:
+    """The first distinct titles and what became of each: started, finished or liked, disliked."""
+    numbers = fold.items(words)
+    _, first = np.unique(numbers, return_index=True)
+    chosen = np.sort(first)[:horizon]
+    targets = numbers[chosen]
+    outcomes = np.full((targets.size, len(Objective)), np.nan, np.float32)
+    stars, share = fold.ratings(words), fold.progress(words)
+    for place, target in enumerate(targets):
+        own = numbers == target
+        best_stars = np.nanmax(stars[own], initial=np.nan) if np.isfinite(stars[own]).any() else np.nan
+        finished = bool((share[own] >= FINISHED).any())
+        outcomes[place, Objective.START] = 1
+        # A rating without delivery facts says nothing about the end; liking it is the closest thing that was observed.
+        outcomes[place, Objective.COMPLETION] = finished and not best_stars < _LIKED_STARS
+        outcomes[place, Objective.DISLIKE] = best_stars <= _DISLIKED_STARS
+    return targets, outcomes
+
+
+def asked(replayed: Sequence[Moment], settings: Sequence[ProfileSettings], n_items: int) -> tuple[Requests, Profiles]:
+    """Replayed moments as the batch that serving would have seen: homepage requests for `n_items`, watched titles excluded."""
+    n = len(replayed)
+    requests = Requests(
+        keys=[moment.key for moment in replayed],
+        ids=[f"replay-{moment.key}-{moment.at_s}" for moment in replayed],
+        now_s=np.array([moment.at_s for moment in replayed], np.int64),
+        page=np.full(n, Page.HOMEPAGE, np.uint8),
+        device=np.array([moment.device for moment in replayed], np.uint8),
+        n_items=np.full(n, n_items, np.int32),
+        n_rows=np.ones(n, np.int32),
+        seed_item=np.full(n, NO_ITEM, np.int32),
+        kinds=np.zeros(n, np.uint8),
+        exclude_watched=np.ones(n, np.bool_),
+        region=[s.country for s in settings],
+        query=[""] * n,
+        category=[""] * n,
+    )
+    return requests, columns([fold.decode(moment.state) for moment in replayed], settings)

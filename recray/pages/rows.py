@@ -1,0 +1,132 @@
+"""Which rows a homepage may have: each names its candidates out of one ranked set, and says why it is there."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from recray.features.items import N_GENRES, Items
+from recray.features.profiles import Profiles
+from recray.features.user import genre_preference
+from recray.features.views import SOURCES
+from recray.schema import Candidates, Floats, Ints, Longs
+
+MIN_ITEMS: Final = 4
+"""A shorter row reads as an accident; continue watching is shown from one title on."""
+_N_SEEDS: Final = 3
+
+
+@dataclass(slots=True)
+class View:
+    """One request's ranked candidates, as rows see them: arrays of K; `order` is best first by score."""
+
+    row: int
+    candidates: Candidates
+    scores: Floats
+    order: Longs
+    slate: Longs
+    items: Items
+    profiles: Profiles
+    now_s: int
+    region: str | None
+
+    def proposed_by(self, source: str) -> Longs:
+        """Places of candidates that a source proposed, in that source's order."""
+        ranks = self.candidates.ranks[self.row, :, SOURCES.index(source)]
+        places = np.flatnonzero(ranks > 0)
+        return places[np.argsort(ranks[places], kind="stable")]
+
+    def ranked(self, places: Longs) -> Longs:
+        """Those places, best score first, ties by place."""
+        return places[np.argsort(-self.scores[places], kind="stable")]
+
+
+@dataclass(slots=True, frozen=True)
+class Row:
+    """A titled list of places in the candidate set, best first, before duplicates across rows are removed."""
+
+    row_id: str
+    title: str
+    reason: str
+    places: Longs
+    min_items: int = MIN_ITEMS
+    item_reason: str | None = None
+
+
+def continue_watching(view: View) -> Iterator[Row]:
+    yield Row("continue-watching", "Continue watching", "You have not finished these", view.proposed_by("resume"), 1,
+              "Continue watching")  # fmt: skip
+
+
+def top_picks(view: View) -> Iterator[Row]:
+    if view.profiles.present[view.row].any():
+        yield Row("top-picks", "Top picks for you", "Ranked for you from everything you watched", view.slate)
+
+
+def because_you_watched(view: View) -> Iterator[Row]:
+    """Rows for the newest favourites that have enough candidates of their own."""
+    seeds = view.candidates.seeds[view.row]
+    for seed in _newest(view.profiles.favourites[view.row], seeds):
+        because = f"Because you watched {view.items.names[seed]}"
+        yield Row(f"because-{view.items.content_ids[seed]}", because, "Watched together, or alike, by people, plot and genre",
+                  view.ranked(np.flatnonzero(seeds == seed)), item_reason=because)  # fmt: skip
+
+
+def _newest(favourites: Ints, seeds: Ints) -> list[int]:
+    found, counts = np.unique(seeds[seeds >= 0], return_counts=True)
+    enough = set(found[counts >= MIN_ITEMS].tolist())
+    return [int(seed) for seed in favourites if int(seed) in enough][:_N_SEEDS]
+
+
+def trending(view: View) -> Iterator[Row]:
+    where = f" in {view.region}" if view.region in view.items.region_names else ""
+    yield Row("trending", f"Trending{where}", "Watched much more than usual lately", view.proposed_by("trending"),
+              item_reason=f"Trending{where or ' now'}")  # fmt: skip
+
+
+def new_releases(view: View) -> Iterator[Row]:
+    yield Row(
+        "new-releases", "New releases", "New in the catalogue", view.proposed_by("new_releases"), item_reason="New release"
+    )
+
+
+def like_minded(view: View) -> Iterator[Row]:
+    yield Row("like-minded", "Viewers with your taste", "Watched by profiles whose history resembles yours",
+              view.ranked(view.proposed_by("neighbours")), item_reason="Viewers with your taste watched it")  # fmt: skip
+
+
+def popular(view: View) -> Iterator[Row]:
+    yield Row("popular", "Popular", "Watched by most viewers", view.proposed_by("popular"), item_reason="Popular with viewers")
+
+
+def genres(view: View) -> Iterator[Row]:
+    """A row per genre, the profile's own first, then by how many candidates each has."""
+    numbers = np.maximum(view.candidates.items[view.row], 0)
+    member = view.items.genres[numbers] & (view.candidates.items[view.row] >= 0)[:, None]
+    liked = _genre_scores(view) * 1_000 + member.sum(axis=0)
+    for genre in np.argsort(-liked, kind="stable"):
+        name = view.items.genre_names[genre]
+        yield Row(f"genre-{name.lower()}", name, f"{name}, ranked for you", view.ranked(np.flatnonzero(member[:, genre])))
+
+
+def _genre_scores(view: View) -> Floats:
+    """The profile's preference for each genre [n_genres]; zero for those without a column of their own."""
+    preference = genre_preference(view.profiles.take(np.array([view.row])), view.items, np.array([view.now_s]))[0]
+    most = np.argsort(-view.items.genres.sum(axis=0), kind="stable")[:N_GENRES]
+    scores = np.zeros(len(view.items.genre_names), np.float32)
+    scores[most] = preference[: most.size]
+    return scores
+
+
+TEMPLATES: Final[tuple[Callable[[View], Iterator[Row]], ...]] = (
+    continue_watching,
+    top_picks,
+    because_you_watched,
+    trending,
+    new_releases,
+    like_minded,
+    popular,
+    genres,
+)
+"""Rows in page order. A template may yield several rows, or none for a profile that gives it no evidence."""

@@ -1,0 +1,156 @@
+"""The last step of a list: business weights make one score of several probabilities, and scores become a slate.
+
+Diversity and exploration live here and nowhere else; what exploration did is stated as propensities.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recray.errors import ConfigError
+from recray.features.items import Items
+from recray.schema import Bools, Floats, Ints, Longs, Objective
+from recray.settings import SlateSettings
+
+_POOL: Final = 3
+"""Diversity chooses among this many candidates per place, best scores first: further down nothing is worth showing."""
+_LEAST_PRIORITY: Final = np.float32(1e-3)
+
+
+@dataclass(slots=True)
+class Slates:
+    """What B requests show, best first.
+
+    `positions` [B, n] int32: places of the chosen among the request's candidates, padded with -1. `propensity` [B, n] float32
+    in (0, 1]: the probability with which this policy puts that title at that position for that request (see `slate`); 1 on
+    padding.
+    """
+
+    positions: Ints
+    propensity: Floats
+
+
+def objective_weights(settings: SlateSettings) -> Floats:
+    """Business weight of each objective [n_objectives] float32, in the order of `schema.Objective`; 0 where none is set.
+
+    Raises:
+        ConfigError: a weight names no objective.
+    """
+    names = [objective.name.lower() for objective in Objective]
+    unknown = sorted(set(settings.weights) - set(names))
+    if unknown:
+        raise ConfigError(f"slate.weights names {', '.join(unknown)}; expected some of {', '.join(names)}")
+    return np.array([settings.weights.get(name, 0.0) for name in names], np.float32)
+
+
+def weigh(p: Floats, items: Items, candidates_items: Ints, settings: SlateSettings) -> Floats:
+    """One score per candidate [B, K] float32 from p [B, K, n_objectives]: weighted sum, then the title's priority.
+
+    A positive sum is multiplied by the priority and a negative one divided by it, so that more priority is never worse.
+    Padding is -inf.
+
+    Raises:
+        ConfigError: as `objective_weights`.
+    """
+    worth = p @ objective_weights(settings)
+    priority = np.maximum(items.priority[np.maximum(candidates_items, 0)], _LEAST_PRIORITY)
+    scores = np.where(worth >= 0, worth * priority, worth / priority)
+    return np.where(candidates_items >= 0, scores, -np.inf).astype(np.float32)
+
+
+def slate(
+    scores: Floats, item_numbers: Ints, items: Items, n: Ints, settings: SlateSettings, rng_keys: Sequence[str]
+) -> Slates:
+    """The slates of B requests: n[b] titles each (fewer when there are fewer candidates), as wide as the largest.
+
+    Order: by score, ties by lower title number; with `diversity` > 0 greedy maximal marginal relevance [Carbonell1998] over
+    scores scaled to 0..1 within the request and cosine of content vectors. Exploration: going down the slate, each position
+    swaps with probability epsilon with a later candidate drawn uniformly, anywhere down to the last candidate. The draws
+    come from a digest of the request's key, so an answer can be made again.
+
+    `propensity` is exact and marginal: P(this title at this position | request) over all draws, as inverse propensity
+    scoring by position needs. With m candidates, the title of rank t (from 0) before exploration, e(i) = epsilon/(m-1-i) and
+    A(i) the product of 1 - e(s) over s < i, it is e(i) A(i) above its rank (i < t), (1 - epsilon) A(t) at it, and
+    epsilon A(t)/(m-1-t) below it; at the very last place A(t).
+    """
+    order = np.lexsort((item_numbers, -scores), axis=1).astype(np.int64)
+    n_valid = (scores > -np.inf).sum(axis=1)
+    n_shown = np.minimum(n, n_valid)
+    width = int(n.max(initial=0))
+    if settings.diversity > 0 and width > 1:
+        order = _diversified(order, scores, items.content[np.maximum(item_numbers, 0)], n_shown, settings.diversity)
+    kept = np.arange(width) < n_shown[:, None]
+    ranks = np.broadcast_to(np.arange(order.shape[1]), order.shape).copy()
+    if settings.exploration > 0:
+        for row, key in enumerate(rng_keys):
+            _explore(ranks[row], int(n_shown[row]), int(n_valid[row]), settings.exploration, _draws(key))
+    ranks = np.pad(ranks, ((0, 0), (0, max(width - ranks.shape[1], 0))))[:, :width]
+    propensity = _propensity(ranks, n_valid, settings.exploration)
+    shown = np.take_along_axis(order, ranks, axis=1) if order.shape[1] else np.zeros(ranks.shape, np.int64)
+    return Slates(np.where(kept, shown, -1).astype(np.int32), np.where(kept, propensity, 1).astype(np.float32))
+
+
+def _draws(key: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little"))
+
+
+def _diversified(order: Longs, scores: Floats, content: Floats, n_shown: Longs, diversity: float) -> Longs:
+    """The order with its head chosen greedily for score and difference; what was not chosen follows by score."""
+    rows = np.arange(len(order))
+    n_pool = min(order.shape[1], _POOL * int(n_shown.max(initial=0)))
+    pool = order[:, :n_pool]
+    found = np.take_along_axis(scores, pool, axis=1)
+    size = np.minimum(_POOL * n_shown, (found > -np.inf).sum(axis=1))
+    valid = np.arange(n_pool) < size[:, None]
+    low = np.min(found, axis=1, where=valid, initial=np.inf, keepdims=True)
+    high = np.max(found, axis=1, where=valid, initial=-np.inf, keepdims=True)
+    relevance = np.where(valid, found - low, 0) / np.maximum(high - low, 1e-12)
+    likeness = np.zeros((len(order), n_pool, n_pool), np.float32)
+    for row in rows:  # one product per request: its sums must not depend on how wide its neighbours are
+        vectors = content[row, pool[row, : size[row]]]
+        likeness[row, : size[row], : size[row]] = vectors @ vectors.T  # rows of `content` have unit length
+    nearest = np.zeros(pool.shape, np.float32)
+    worth, left = (1 - diversity) * relevance, valid.copy()
+    chosen = np.zeros((len(order), int(n_shown.max(initial=0))), np.int64)
+    for position in range(chosen.shape[1]):
+        best = np.argmax(np.where(left, worth - diversity * nearest, -np.inf), axis=1)
+        chosen[:, position] = best
+        left[rows, best] = False
+        nearest = likeness[rows, best] if position == 0 else np.maximum(nearest, likeness[rows, best])
+    return _chosen_first(order, chosen, n_shown)
+
+
+def _chosen_first(order: Longs, chosen: Longs, n_shown: Longs) -> Longs:
+    """Put the first n_shown[b] of `chosen` (places in `order`) in front; the rest keeps its order."""
+    key = np.broadcast_to(np.arange(order.shape[1]) + chosen.shape[1], order.shape).copy()
+    place = np.broadcast_to(np.arange(chosen.shape[1]), chosen.shape)
+    taken: Bools = place < n_shown[:, None]
+    row = np.broadcast_to(np.arange(len(order))[:, None], chosen.shape)
+    key[row[taken], chosen[taken]] = place[taken]
+    return np.take_along_axis(order, np.argsort(key, axis=1, kind="stable"), axis=1)
+
+
+def _explore(ranks: Longs, n_shown: int, n_valid: int, epsilon: float, draws: np.random.Generator) -> None:
+    """Swap positions of one request in place."""
+    swaps, places = draws.random(n_shown) < epsilon, draws.random(n_shown)
+    for position in np.flatnonzero(swaps[: max(n_valid - 1, 0)]):
+        other = position + 1 + int(places[position] * (n_valid - 1 - position))
+        ranks[position], ranks[other] = ranks[other], ranks[position]
+
+
+def _propensity(ranks: Longs, n_valid: Longs, epsilon: float) -> NDArray[np.float64]:
+    """P(title of rank r at its position) [B, n]; see `slate` for the formula."""
+    position = np.arange(ranks.shape[1])
+    later = np.maximum(n_valid[:, None] - 1 - np.arange(max(int(n_valid.max(initial=0)), ranks.shape[1])), 0)
+    drawn = np.where(later > 0, epsilon / np.maximum(later, 1), 0.0)
+    undrawn = np.cumprod(np.concatenate((np.ones((len(ranks), 1)), 1 - drawn), axis=1), axis=1)
+    above = drawn[:, : len(position)] * undrawn[:, : len(position)]
+    kept = np.take_along_axis(undrawn, ranks, axis=1)
+    n_later = np.take_along_axis(later, ranks, axis=1)
+    at_rank = np.where(n_later > 0, 1 - epsilon, 1.0) * kept
+    below = epsilon * kept / np.maximum(n_later, 1)
+    return np.where(position < ranks, above, np.where(position == ranks, at_rank, below))

@@ -1,0 +1,235 @@
+"""One request as an ordered list of stages, over protocols. The only request path: in tests, in one process, and on a cluster.
+
+    assign -> features -> candidates -> rank -> slate -> page
+
+Each stage is a function of a columnar batch; a request is a batch of one. A stage that fails or misses its deadline
+yields its fallback and its name goes into the answer's `degraded`. The last fallback needs neither the store nor a model.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
+
+import numpy as np
+
+from recray.bundle import Bundle
+from recray.candidates.filters import eligibility
+from recray.candidates.generate import matching
+from recray.candidates.source import Ask, union
+from recray.errors import StageError
+from recray.experiments.assign import Assignment, Experiments
+from recray.features.fold import ProfileState
+from recray.features.profiles import Profiles, columns
+from recray.features.vectorize import RankerInput, ranker_input
+from recray.pages.answer import Answer
+from recray.pages.page import homepage
+from recray.pages.rows import View
+from recray.ranking.slate import Slates, slate, weigh
+from recray.schema import Bools, Candidates, Floats, Objective, Page, ProfileKey, ProfileSettings, Requests
+from recray.settings import SlateSettings, merge
+
+STAGES: Final = ("assign", "features", "candidates", "rank", "slate", "page")
+SAFE_MATURITY: Final = 7
+"""Maturity limit of every request whose profile settings cannot be read: a child may be asking."""
+N_HISTORY: Final = 50
+"""Titles of the history that rankers pool."""
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class FeatureLookup(Protocol):
+    async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles: ...
+
+
+class CandidateLookup(Protocol):
+    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates: ...
+
+
+class Ranking(Protocol):
+    async def predict(self, bundle_id: str, ranker: str, batch: RankerInput) -> Floats: ...
+
+
+class Shelf(Protocol):
+    def named(self, name: str) -> Bundle:
+        """The loaded bundle of an alias or id; StageError when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a request needs; each either the object itself or an adapter around a deployment's handle."""
+
+    experiments: Experiments
+    features: FeatureLookup
+    candidates: CandidateLookup
+    ranking: Ranking
+    shelf: Shelf
+    slate: SlateSettings
+    timer: Callable[[], float]
+    deadline_s: float
+    default_region: str | None = None
+
+
+@dataclass(slots=True)
+class _Run:
+    """Bookkeeping of one batch: what each stage took, and which stages degraded."""
+
+    timer: Callable[[], float]
+    deadline_s: float
+    took_ms: dict[str, float] = field(default_factory=dict)
+    degraded: list[str] = field(default_factory=list)
+
+    async def stage(self, name: str, work: Awaitable[_T], fallback: Callable[[], _T]) -> _T:
+        """The work's result, or the fallback with the stage named as degraded."""
+        began = self.timer()
+        try:
+            return await asyncio.wait_for(work, self.deadline_s)
+        except (StageError, TimeoutError) as problem:
+            _log.warning("stage %s degraded: %r", name, problem)
+            self.degraded.append(name)
+            return fallback()
+        finally:
+            self.took_ms[name] = self.took_ms.get(name, 0.0) + (self.timer() - began) * 1_000
+
+
+async def recommend(
+    requests: Requests, parts: Parts, *, assignments: Sequence[Assignment] | None = None, trace: bool = False
+) -> list[Answer]:
+    """Answers in the order of the requests.
+
+    Raises:
+        StageError: no bundle is loaded, so that not even the last fallback exists.
+    """
+    run = _Run(parts.timer, parts.deadline_s)
+    began = parts.timer()
+    arms = assignments or parts.experiments.assign_batch(requests.keys)
+    run.took_ms["assign"] = (parts.timer() - began) * 1_000
+    profiles = await run.stage("features", parts.features.profiles(requests.keys), lambda: _unknown(requests.n))
+    requests.region = [
+        asked or settings.country or parts.default_region
+        for asked, settings in zip(requests.region, profiles.settings, strict=True)
+    ]
+    answers: list[Answer | None] = [None] * requests.n
+    for rows in _groups(arms):
+        group = _Run(parts.timer, parts.deadline_s, dict(run.took_ms), list(run.degraded))
+        arm = arms[rows[0]]
+        places = np.array(rows, np.int64)
+        mine = await _answer(requests.take(places), profiles.take(places), arm, parts, group, trace=trace)
+        for row, answer in zip(rows, mine, strict=True):
+            answer.arms = arms[row].arms
+            answer.took_ms["total"] = (parts.timer() - began) * 1_000
+            answers[row] = answer
+    return [answer for answer in answers if answer is not None]
+
+
+async def _answer(
+    requests: Requests, profiles: Profiles, arm: Assignment, parts: Parts, run: _Run, *, trace: bool
+) -> list[Answer]:
+    """The stages after assignment and features, for requests that share bundle, ranker and slate policy."""
+    bundle = parts.shelf.named(arm.bundle)
+    candidates = await run.stage(
+        "candidates",
+        parts.candidates.candidates(bundle.id, requests, profiles, trace=trace),
+        lambda: _popular(requests, profiles, bundle),
+    )
+    run.degraded += candidates.degraded
+    p = await run.stage("rank", _rank(requests, profiles, candidates, bundle, arm.ranker, parts), lambda: _by_union(candidates))
+    began = parts.timer()
+    policy = SlateSettings.model_validate(merge(parts.slate.model_dump(), arm.slate)) if arm.slate else parts.slate
+    scores = weigh(p, bundle.items, candidates.items, policy)
+    listed = np.where(_only_resumed(candidates), -np.inf, scores).astype(np.float32)
+    slates = slate(listed, candidates.items, bundle.items, requests.n_items, policy, requests.ids)
+    run.took_ms["slate"] = (parts.timer() - began) * 1_000
+    began = parts.timer()
+    answers = [_page(row, requests, profiles, candidates, (p, scores, slates), (bundle, arm, run)) for row in range(requests.n)]
+    for answer in answers:
+        answer.took_ms["page"] = (parts.timer() - began) * 1_000
+    return answers
+
+
+async def _rank(
+    requests: Requests, profiles: Profiles, candidates: Candidates, bundle: Bundle, ranker: str, parts: Parts
+) -> Floats:
+    if not candidates.items.size:
+        return np.zeros((*candidates.items.shape, len(Objective)), np.float32)
+    batch = ranker_input(requests, profiles, bundle.items, candidates, N_HISTORY)
+    return await parts.ranking.predict(bundle.id, ranker, batch)
+
+
+def _page(
+    row: int,
+    requests: Requests,
+    profiles: Profiles,
+    candidates: Candidates,
+    ranked: tuple[Floats, Floats, Slates],
+    made_by: tuple[Bundle, Assignment, _Run],
+) -> Answer:
+    (p, scores, slates), (bundle, arm, run) = ranked, made_by
+    chosen = slates.positions[row]
+    places = chosen[chosen >= 0].astype(np.int64)
+    rows = []
+    if requests.page[row] == Page.HOMEPAGE:
+        order = np.argsort(-scores[row], kind="stable")
+        view = View(row, candidates, scores[row], order[scores[row][order] > -np.inf], places, bundle.items, profiles,
+                    int(requests.now_s[row]), requests.region[row])  # fmt: skip
+        rows = homepage(view, int(requests.n_rows[row]), int(requests.n_items[row]))
+    return Answer(
+        recommendation_id=requests.ids[row],
+        page=Page(int(requests.page[row])),
+        row=row,
+        items=bundle.items,
+        candidates=candidates,
+        profiles=profiles,
+        scores=scores[row],
+        p=p[row],
+        places=places,
+        propensity=slates.propensity[row][: places.size],
+        rows=rows,
+        bundle_id=bundle.id,
+        arms=arm.arms,
+        algorithm=arm.ranker,
+        slate=arm.slate,
+        region=requests.region[row],
+        degraded=list(run.degraded),
+        took_ms=dict(run.took_ms),
+    )
+
+
+def _only_resumed(candidates: Candidates) -> Bools:
+    """Candidates [B, K] that only `resume` proposed: begun titles belong to their own row, not among discoveries."""
+    resumed = candidates.ranks[:, :, candidates.sources.index("resume")] > 0
+    return resumed & ((candidates.ranks > 0).sum(axis=2) == 1)
+
+
+def _groups(arms: Sequence[Assignment]) -> list[list[int]]:
+    """Rows that share bundle, ranker and slate policy."""
+    groups: dict[str, list[int]] = {}
+    for row, arm in enumerate(arms):
+        groups.setdefault(json.dumps((arm.bundle, arm.ranker, arm.slate), sort_keys=True), []).append(row)
+    return list(groups.values())
+
+
+def _unknown(n: int) -> Profiles:
+    """Profiles of which nothing can be read: no history, and the safe maturity limit."""
+    return columns([ProfileState()] * n, [ProfileSettings(maturity_limit=SAFE_MATURITY)] * n)
+
+
+def _popular(requests: Requests, profiles: Profiles, bundle: Bundle) -> Candidates:
+    """Popular titles that pass every filter: what is proposed when the candidate stage cannot answer."""
+    matches = matching(requests, bundle.text, bundle.items.n)
+    eligible, resumable = eligibility(requests, profiles, bundle.items, matches)
+    ask = Ask(requests, profiles, bundle.items, eligible, resumable)
+    n = int(max(requests.n_items.max(), (requests.n_rows * requests.n_items).max()))
+    return union({"popular": bundle.sources["popular"].retrieve(ask, n)}, n)
+
+
+def _by_union(candidates: Candidates) -> Floats:
+    """Probabilities that keep the order of the union: what is ranked by when the ranker cannot answer."""
+    n_requests, width = candidates.items.shape
+    p = np.zeros((n_requests, width, len(Objective)), np.float32)
+    p[:, :, Objective.START] = np.where(candidates.items >= 0, 1 / (2 + np.arange(width)), 0)
+    return p

@@ -1,0 +1,53 @@
+"""Requests that wait are answered together: a batch forms while others are under way, so an idle server adds no wait."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from recray.pages.answer import Answer
+from recray.schema import Requests
+
+
+@dataclass
+class Batcher:
+    """Collects single requests into columnar batches. State: the queue and the number of batches under way.
+
+    Used from one event loop. At most `max_concurrent` batches are under way; whatever arrives meanwhile, up to `max_batch`,
+    is the next batch.
+    """
+
+    answer: Callable[[Requests], Awaitable[Sequence[Answer]]]
+    max_batch: int
+    max_concurrent: int
+    _waiting: list[tuple[Requests, asyncio.Future[Answer]]] = field(default_factory=list)
+    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def ask(self, request: Requests) -> Answer:
+        """The answer to one request (a batch of one)."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        self._start()
+        return await future
+
+    def _start(self) -> None:
+        while self._waiting and len(self._under_way) < self.max_concurrent:
+            batch, self._waiting = self._waiting[: self.max_batch], self._waiting[self.max_batch :]
+            task = asyncio.ensure_future(self._run(batch))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._start()
+
+    async def _run(self, batch: list[tuple[Requests, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self.answer(Requests.join([request for request, _ in batch]))
+        except Exception as problem:  # noqa: BLE001  # handed to every caller of the batch, whose routes map it
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(problem)
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

@@ -1,0 +1,177 @@
+"""Ray Serve deployments: thin shells around the parts, each beside the adapter through which the gateway calls it.
+
+A shell opens its store or bundles from the settings it is given and does nothing else; no Ray call is made elsewhere in
+serving but in `compose`.
+"""
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from recray import settings as settings_module
+from recray.errors import StageError
+from recray.experiments.assign import Experiments
+from recray.features.profiles import Profiles
+from recray.features.vectorize import RankerInput
+from recray.recommend import CandidateLookup, FeatureLookup, Parts, Ranking
+from recray.schema import Candidates, Floats, ProfileKey, Requests
+from recray.serving.auth import operator_only
+from recray.serving.gateway import build_app
+from recray.serving.service import Service
+from recray.serving.shelf import BundleShelf
+from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
+from recray.settings import Settings
+from recray.stores.connect import open_store
+from recray.stores.registry import Registry
+
+_T = TypeVar("_T")
+_THREADS = 1
+"""Per replica: replicas are the unit of parallelism, and threads of several would fight over the same cores."""
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    torch.set_num_threads(_THREADS)
+    return settings_module.load(None, os.environ, **given)
+
+
+def _shelf(settings: Settings, *, with_rankers: bool) -> BundleShelf:
+    shelf = BundleShelf(Registry(settings.registry_dir), with_rankers)
+    shelf.refresh()
+    return shelf
+
+
+async def _answer(called: Awaitable[_T], stage: str) -> _T:
+    """What a deployment answers; its death or refusal is the stage's failure, which degrades and does not fail the request."""
+    try:
+        return await called
+    except (RayError, RayServeException) as problem:
+        if isinstance(problem, StageError):
+            raise
+        raise StageError(f"deployment of stage {stage} did not answer: {problem!r}") from problem
+
+
+class FeatureLookupDeployment:
+    """Wraps `StoredProfiles`. State: the store's connections."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        settings = _settings(given)
+        self._part = StoredProfiles(open_store(settings.store, settings.store.url))
+
+    async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles:
+        return await self._part.profiles(keys)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteProfiles:
+    """`FeatureLookup` through a handle."""
+
+    handle: DeploymentHandle
+
+    async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles:
+        return await _answer(self.handle.profiles.remote(keys), "features")
+
+
+class CandidateGeneratorDeployment:
+    """Wraps `LocalCandidates`. State: the shelf, without rankers."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        settings = _settings(given)
+        shelf = _shelf(settings, with_rankers=False)
+        self._part = LocalCandidates(shelf, settings.sources)
+        self._following = asyncio.ensure_future(shelf.follow(settings.serving.alias_poll_s))
+
+    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, trace: bool) -> Candidates:
+        return await self._part.candidates(bundle_id, requests, profiles, trace=trace)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteCandidates:
+    """`CandidateLookup` through a handle."""
+
+    handle: DeploymentHandle
+
+    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
+        return await _answer(self.handle.candidates.remote(bundle_id, requests, profiles, trace), "candidates")
+
+
+class RankerDeployment:
+    """Wraps `LocalRanking` for one ranker. State: the shelf."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        settings = _settings(given)
+        shelf = _shelf(settings, with_rankers=True)
+        self._part = LocalRanking(shelf)
+        self._following = asyncio.ensure_future(shelf.follow(settings.serving.alias_poll_s))
+
+    async def predict(self, bundle_id: str, ranker: str, batch: RankerInput) -> Floats:
+        return await self._part.predict(bundle_id, ranker, batch)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRanking:
+    """`Ranking` through one handle per ranker."""
+
+    handles: dict[str, DeploymentHandle]
+
+    async def predict(self, bundle_id: str, ranker: str, batch: RankerInput) -> Floats:
+        return await _answer(self.handles[ranker].predict.remote(bundle_id, ranker, batch), "rank")
+
+
+@serve.ingress()
+class GatewayDeployment:
+    """Wraps `Service` behind its FastAPI application. State: the service, its shelf and its store's connections.
+
+    Parts that are given as handles are reached through them; the others are objects of this replica.
+    """
+
+    def __init__(self, given: dict[str, Any], handles: dict[str, Any] | None = None) -> None:
+        self._settings = _settings(given)
+        self._handles = handles or {}
+        self._shelf = _shelf(self._settings, with_rankers="ranking" not in self._handles)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        settings, shelf = self._settings, self._shelf
+        store = open_store(settings.store, settings.store.url)
+        remote = self._handles
+        features: FeatureLookup = RemoteProfiles(remote["features"]) if remote else StoredProfiles(store)
+        candidates: CandidateLookup = (
+            RemoteCandidates(remote["candidates"]) if remote else LocalCandidates(shelf, settings.sources)
+        )
+        ranking: Ranking = RemoteRanking(remote["ranking"]) if remote else LocalRanking(shelf)
+        serving = settings.serving
+        parts = Parts(
+            experiments=Experiments.load(settings.experiments_file),
+            features=features,
+            candidates=candidates,
+            ranking=ranking,
+            shelf=shelf,
+            slate=settings.slate,
+            timer=time.perf_counter,
+            deadline_s=serving.stage_deadline_ms / 1_000,
+            default_region=serving.default_region,
+        )
+        self._service = Service(
+            parts,
+            shelf,
+            store,
+            (serving.max_batch, serving.max_concurrent_batches),
+            settings.store.max_future_s,
+            now_s=lambda: time.time_ns() // 1_000_000_000,
+            new_id=lambda: uuid.uuid4().hex,
+        )
+        self._following = asyncio.ensure_future(shelf.follow(serving.alias_poll_s))
+        return build_app(self._service, operator_only(serving.admin_token), settings.slate)
+
+    async def check_health(self) -> None:
+        """Ray's health check: the event loop turns. A missing store degrades answers; it is no reason to be restarted."""

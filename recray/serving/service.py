@@ -1,0 +1,236 @@
+"""What the application does, without HTTP and without Ray: answer, take feedback in, explain, keep profiles.
+
+The gateway's routes call it; tests build it with an in-memory store and call it directly.
+"""
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from recray.bundle import Bundle
+from recray.errors import ModelError, StoreError, UnknownRecommendationError
+from recray.experiments.assign import Assignment
+from recray.features import fold
+from recray.features.profiles import Profiles, columns
+from recray.features.views import fingerprint
+from recray.pages.answer import Answer, explained, present
+from recray.pages.explain import leading_source
+from recray.recommend import Parts, recommend
+from recray.schema import ProfileKey, ProfileSettings, Requests
+from recray.serving.asking import Asked, one
+from recray.serving.batching import Batcher
+from recray.serving.counters import Counters
+from recray.serving.feedback import Feedback, Intake, arrival
+from recray.serving.shelf import ALIASES, BundleShelf
+from recray.stores.event_log import SlateServed, decode_slate, encode_slate, settle_profile
+from recray.stores.online import OnlineStore
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """Profiles that are known already: a logged state, for explaining an answer as it was made."""
+
+    known: Profiles
+
+    async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles:
+        return self.known
+
+
+@dataclass
+class Service:
+    """One gateway's application. State: the batcher, counters, and background work of the event loop."""
+
+    parts: Parts
+    shelf: BundleShelf
+    store: OnlineStore
+    limits: tuple[int, int]
+    max_future_s: int
+    now_s: Callable[[], int]
+    new_id: Callable[[], str]
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        self._batcher = Batcher(self._recommend, *self.limits)
+        self._behind: set[asyncio.Task[Any]] = set()
+        self._settling: set[ProfileKey] = set()
+        self._intake = Intake(self.store, self.max_future_s, self._settle)
+
+    def champion(self) -> Bundle:
+        """The bundle in charge.
+
+        Raises:
+            StageError: none is loaded.
+        """
+        return self.shelf.named("champion")
+
+    async def _recommend(self, requests: Requests) -> list[Answer]:
+        self.counters.batch.observe(requests.n)
+        return await recommend(requests, self.parts)
+
+    async def ask(self, asked: Asked) -> dict[str, Any]:
+        """The answer to one request as JSON values. What was served is logged after it, without holding it up."""
+        now_s = self.now_s()
+        request = one(asked, self.new_id(), now_s, self.champion().items)
+        answer = await self._batcher.ask(request)
+        self._count(answer, asked.page)
+        self._later(self._log_slate(answer, asked, request.keys[0], now_s))
+        simulated = self.shelf.named(answer.bundle_id).manifest.get("data", {}).get("simulated", [])
+        return present(answer) | {"simulated": simulated}
+
+    def _count(self, answer: Answer, page: str) -> None:
+        self.counters.requests.labels(page, "degraded" if answer.degraded else "ok").inc()
+        for stage, ms in answer.took_ms.items():
+            self.counters.stage_ms.labels(stage).observe(ms)
+        for stage in answer.degraded:
+            self.counters.degraded.labels(stage).inc()
+
+    async def _log_slate(self, answer: Answer, asked: Asked, key: ProfileKey, now_s: int) -> None:
+        try:
+            await self.store.log_slates([(answer.recommendation_id, key, encode_slate(_served(answer, asked, key, now_s)))])
+        except StoreError:
+            self.counters.unlogged.inc()
+            _log.warning("slate %s was served but could not be logged", answer.recommendation_id)
+
+    async def feedback(self, events: Sequence[Feedback]) -> list[str]:
+        """Each event's verdict; accepted events are durable on return."""
+        verdicts = await self._intake.take(events, self.champion().items, self.now_s())
+        for verdict in verdicts:
+            self.counters.feedback.labels(verdict.partition(":")[0]).inc()
+        return verdicts
+
+    def check(self, event: Feedback) -> None:
+        """Raise what is wrong with a single event, so that its sender gets the error rather than a verdict.
+
+        Raises:
+            UnknownTitleError: the title is not in the catalogue.
+            RequestError: the event cannot be taken.
+        """
+        arrival(event, self.champion().items, self.now_s(), self.max_future_s)
+
+    def _settle(self, key: ProfileKey) -> None:
+        if key not in self._settling:
+            self._settling.add(key)
+            self._later(self._fold(key))
+
+    async def _fold(self, key: ProfileKey) -> None:
+        # Taken out first: an event that arrives while this folds starts a fold of its own.
+        self._settling.discard(key)
+        try:
+            await settle_profile(self.store, key)
+        except StoreError:
+            _log.warning("profile %s stays unfolded for now; its inbox is read with it", key)
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+
+    async def drain(self) -> None:
+        """Wait for what goes on behind answers: logging and folding."""
+        while self._behind:
+            await asyncio.gather(*self._behind, return_exceptions=True)
+
+    async def explain(self, recommendation_id: str) -> dict[str, Any]:
+        """How an answer came about, by making it again from its logged state, arms and bundle, with a trace.
+
+        Raises:
+            UnknownRecommendationError: it was never made, or its record has expired.
+        """
+        blob = await self.store.slate(recommendation_id)
+        if blob is None:
+            raise UnknownRecommendationError(
+                f"recommendation {recommendation_id!r} is not on record; records are kept for hours: ask anew, explain that"
+            )
+        served = decode_slate(blob)
+        bundle = await asyncio.to_thread(self.shelf.load, served.bundle_id)
+        key = ProfileKey(served.user_id, served.profile_id)
+        said = served.request
+        asked = Asked(**said["asked"] | {"content_types": tuple(said["asked"]["content_types"])})
+        request = one(asked, recommendation_id, served.served_at_s, bundle.items)
+        known = columns([fold.decode(served.state)], [served.settings])
+        parts = dataclasses.replace(self.parts, features=_Fixed(known))
+        arm = Assignment(served.arms, bundle.id, said["ranker"], said["slate"])
+        answer = (await recommend(request, parts, assignments=[arm], trace=True))[0]
+        again = [int(answer.candidates.items[0, place]) for place in answer.shown()]
+        return explained(answer) | {"replayed": again == served.items, "profile": str(key)}
+
+    async def profile(self, key: ProfileKey) -> ProfileSettings:
+        """A profile's settings; defaults for an unknown one."""
+        return (await self.store.read([key]))[0].settings
+
+    async def readiness(self) -> dict[str, Any]:
+        """What can be answered: the bundle in charge, the store's round trip, and bundles that were refused."""
+        bundle = self.shelf.champion()
+        try:
+            store_ms: float | None = round(await self.store.ping() * 1_000, 3)
+        except StoreError:
+            store_ms = None
+        return {"bundle": bundle.id if bundle else None, "store_ms": store_ms, "refused": self.shelf.refused}
+
+    async def bundles(self) -> dict[str, Any]:
+        """The registry's bundles, newest first, with their manifests' headline facts."""
+        return await asyncio.to_thread(_listed, self.shelf)
+
+    async def promote(self, bundle_id: str) -> dict[str, Any]:
+        """Load a bundle here, then let the champion's alias name it; other replicas follow within their poll interval.
+
+        Raises:
+            ModelError: it is unknown, does not verify, or was made for other views; the alias stays.
+        """
+        await asyncio.to_thread(self.shelf.load, bundle_id)
+        self.shelf.registry.point("champion", bundle_id, datetime.fromtimestamp(self.now_s(), UTC))
+        await asyncio.to_thread(self.shelf.refresh)
+        return await self.bundles()
+
+    async def rollback(self) -> dict[str, Any]:
+        """Let the champion's alias name what it named before.
+
+        Raises:
+            ModelError: there is nothing before it.
+        """
+        before = self.shelf.registry.previous("champion")
+        if before is None:
+            raise ModelError("champion never named another bundle; there is nothing to roll back to")
+        return await self.promote(before)
+
+
+def _listed(shelf: BundleShelf) -> dict[str, Any]:
+    aliases = {alias: shelf.registry.alias(alias) for alias in ALIASES}
+    found = []
+    for bundle_id in sorted(shelf.registry.ids(), reverse=True):
+        manifest = shelf.registry.manifest(bundle_id)
+        facts = {name: manifest.get(name) for name in ("created_at", "metrics", "data", "git_commit", "gate")}
+        found.append({"id": bundle_id, "aliases": [a for a, named in aliases.items() if named == bundle_id], **facts})
+    return {"bundles": found, **aliases, "refused": shelf.refused}
+
+
+def _served(answer: Answer, asked: Asked, key: ProfileKey, now_s: int) -> SlateServed:
+    """The log of one answer, with all that is needed to make it again."""
+    shown = answer.shown()
+    numbers = answer.candidates.items[answer.row, shown]
+    sampled = dict(zip(answer.places.tolist(), answer.propensity.tolist(), strict=True))
+    return SlateServed(
+        recommendation_id=answer.recommendation_id,
+        user_id=key.user_id,
+        profile_id=key.profile_id,
+        served_at_s=now_s,
+        bundle_id=answer.bundle_id,
+        page=asked.page,
+        vectors_fingerprint=fingerprint(),
+        settings=answer.profiles.settings[answer.row],
+        arms=dict(answer.arms),
+        request={"asked": asked.facts() | {"region": answer.region}, "ranker": answer.algorithm, "slate": dict(answer.slate)},
+        state=fold.encode(answer.profiles.state(answer.row)),
+        items=numbers.tolist(),
+        positions=list(range(shown.size)),
+        scores=answer.scores[shown].tolist(),
+        propensities=[sampled.get(place, 1.0) for place in shown.tolist()],
+        sources=[leading_source(answer.candidates, answer.row, place) for place in shown.tolist()],
+        degraded=answer.degraded,
+    )

@@ -1,0 +1,82 @@
+"""The parts of a request as objects of this process: what the fused topology uses, and what each deployment wraps."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recray.candidates.generate import CandidateStage
+from recray.errors import DataError, StageError
+from recray.features.fold import ProfileState
+from recray.features.profiles import Profiles, columns
+from recray.features.vectorize import RankerInput
+from recray.schema import Candidates, Floats, ProfileKey, Requests
+from recray.serving.shelf import BundleShelf
+from recray.settings import SourceSettings
+from recray.stores.online import OnlineStore, ProfileRecord
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProfiles:
+    """Profiles out of the online store, in one round trip per batch."""
+
+    store: OnlineStore
+
+    async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles:
+        """Up-to-date states; a profile without consent is answered as if it had no history."""
+        records = await self.store.read(keys)
+        return columns(
+            [_state(record) for record in records],
+            [record.settings for record in records],
+            [record.version for record in records],
+        )
+
+
+def _state(record: ProfileRecord) -> ProfileState:
+    if not record.settings.consent:
+        return ProfileState()
+    try:
+        return record.folded()
+    except DataError:
+        # One unreadable state must not fail its whole batch; the viewer is answered as a new one until it is folded anew.
+        _log.exception("profile state cannot be read; answering without it")
+        return ProfileState()
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCandidates:
+    """The candidate stage over the bundles of this process."""
+
+    shelf: BundleShelf
+    settings: SourceSettings
+
+    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
+        """Candidates by the sources of one bundle; computed off the event loop, which NumPy and torch let run meanwhile."""
+        bundle = self.shelf.named(bundle_id)
+        stage = CandidateStage(bundle.items, bundle.text, bundle.sources, self.settings)
+        return await asyncio.to_thread(stage.generate, requests, profiles, trace=trace)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRanking:
+    """The rankers of the bundles of this process."""
+
+    shelf: BundleShelf
+
+    async def predict(self, bundle_id: str, ranker: str, batch: RankerInput) -> Floats:
+        """Probabilities [B, K, n_objectives] by one ranker of one bundle.
+
+        Raises:
+            StageError: the bundle has no such ranker (the gate ships only rankers that pay), or its output is not finite.
+        """
+        rankers = self.shelf.named(bundle_id).rankers
+        if ranker not in rankers:
+            raise StageError(f"bundle {bundle_id} has no ranker {ranker!r}; it has {sorted(rankers)}")
+        p = await asyncio.to_thread(rankers[ranker].predict, batch)
+        if not np.isfinite(p).all():
+            raise StageError(f"ranker {ranker!r} of bundle {bundle_id} gave values that are not finite")
+        return p

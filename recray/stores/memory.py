@@ -1,0 +1,174 @@
+"""The online store in one process: the reference that other stores are held against, and the store of tests and trials.
+
+Nothing survives the process.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from recray.errors import StoreError
+from recray.schema import ProfileKey, ProfileSettings
+from recray.settings import StoreSettings
+from recray.stores import event_log
+from recray.stores.online import Arrival, ProfileRecord, Verdict
+
+
+@dataclass(slots=True)
+class _Log:
+    """Entries with rising numbers; those of one profile can be taken out."""
+
+    numbers: list[int] = field(default_factory=list)
+    entries: list[tuple[ProfileKey, str, bytes]] = field(default_factory=list)
+    last: int = 0
+
+    def add(self, key: ProfileKey, name: str, blob: bytes) -> None:
+        self.last += 1
+        self.numbers.append(self.last)
+        self.entries.append((key, name, blob))
+
+    def after(self, position: str, limit: int) -> list[tuple[str, bytes]]:
+        start = bisect_right(self.numbers, _number(position))
+        found = zip(self.numbers[start : start + limit], self.entries[start : start + limit], strict=True)
+        return [(str(number), blob) for number, (_, _, blob) in found]
+
+    def drop_first(self, n: int) -> int:
+        n = max(n, 0)
+        del self.numbers[:n], self.entries[:n]
+        return n
+
+    def of(self, key: ProfileKey) -> list[tuple[str, bytes]]:
+        return [(name, blob) for owner, name, blob in self.entries if owner == key]
+
+    def drop(self, key: ProfileKey) -> None:
+        kept = [place for place, (owner, _, _) in enumerate(self.entries) if owner != key]
+        self.numbers = [self.numbers[place] for place in kept]
+        self.entries = [self.entries[place] for place in kept]
+
+
+def _number(position: str) -> int:
+    try:
+        return int(position or "0")
+    except ValueError as problem:
+        raise StoreError(f"log position is {position!r}; expected one that this store gave, or '' for the start") from problem
+
+
+class MemoryStore:
+    """An `OnlineStore` of dictionaries. One event loop may use it; `now` gives seconds for the TTLs, any origin."""
+
+    def __init__(self, settings: StoreSettings, now: Callable[[], float]) -> None:
+        self._settings = settings
+        self._now = now
+        self._profiles: dict[ProfileKey, ProfileRecord] = {}
+        self._events = [_Log() for _ in range(settings.n_shards)]
+        self._slates = [_Log() for _ in range(settings.n_shards)]
+        # Insertion order is order of expiry: one TTL for all of a mapping's entries.
+        self._marks: dict[bytes, float] = {}
+        self._records: dict[str, tuple[float, ProfileKey, bytes]] = {}
+
+    async def read(self, keys: Sequence[ProfileKey]) -> list[ProfileRecord]:
+        return [self._profiles.get(key) or ProfileRecord() for key in keys]
+
+    async def append(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
+        self._expire()
+        return [self._append(arrival) for arrival in arrivals]
+
+    def _append(self, arrival: Arrival) -> Verdict:
+        marks = event_log.dedup_marks(arrival, event_log.digest(arrival.key))
+        if any(mark in self._marks for mark in marks):
+            return Verdict.DUPLICATE
+        self._marks.update(dict.fromkeys(marks, self._now() + self._settings.dedup_ttl_s))
+        log = self._events[self._shard(arrival.key)]
+        log.add(arrival.key, arrival.event.event_id, event_log.encode_event(arrival))
+        if pending := event_log.inbox_word(arrival):
+            held = self._profiles.get(arrival.key) or ProfileRecord()
+            self._profiles[arrival.key] = replace(held, inbox=held.inbox + pending, version=held.version + 1)
+        return Verdict.ACCEPTED
+
+    async def settle(self, key: ProfileKey, state: bytes, n_folded_bytes: int, generation: int) -> bool:
+        held = self._profiles.get(key) or ProfileRecord()
+        if held.generation != generation or len(held.inbox) < n_folded_bytes:
+            return False
+        self._profiles[key] = replace(held, state=state, inbox=held.inbox[n_folded_bytes:], generation=generation + 1)
+        return True
+
+    async def put_settings(self, key: ProfileKey, settings: ProfileSettings) -> int:
+        held = self._profiles.get(key) or ProfileRecord()
+        self._profiles[key] = replace(held, settings=settings, version=held.version + 1)
+        return held.version + 1
+
+    async def load(self, profiles: Sequence[tuple[ProfileKey, bytes, ProfileSettings]]) -> None:
+        for key, state, settings in profiles:
+            held = self._profiles.get(key) or ProfileRecord()
+            version, generation = held.version + 1, held.generation + 1
+            self._profiles[key] = ProfileRecord(state, held.inbox, settings, version, generation)
+
+    async def log_slates(self, slates: Sequence[tuple[str, ProfileKey, bytes]]) -> None:
+        self._expire()
+        for recommendation_id, key, blob in slates:
+            log = self._slates[self._shard(key)]
+            log.add(key, recommendation_id, blob)
+            log.drop_first(len(log.numbers) - max(self._settings.slates_max_length // self._settings.n_shards, 1))
+            self._records.pop(recommendation_id, None)
+            self._records[recommendation_id] = (self._now() + self._settings.record_ttl_s, key, blob)
+
+    async def slate(self, recommendation_id: str) -> bytes | None:
+        self._expire()
+        found = self._records.get(recommendation_id)
+        return found[2] if found else None
+
+    async def events(self, shard: int, after: str, limit: int) -> list[tuple[str, dict[str, Any]]]:
+        found = self._events[shard].after(after, limit)
+        return [(position, event_log.facts(event_log.decode_event(blob))) for position, blob in found]
+
+    async def slates(self, shard: int, after: str, limit: int) -> list[tuple[str, bytes]]:
+        return self._slates[shard].after(after, limit)
+
+    async def trim(self, shard: int, through: str) -> int:
+        log = self._events[shard]
+        return log.drop_first(bisect_right(log.numbers, _number(through)))
+
+    async def export(self, key: ProfileKey) -> dict[str, Any]:
+        self._expire()
+        shard = self._shard(key)
+        (record,) = await self.read([key])
+        events = [blob for _, blob in self._events[shard].of(key)]
+        return event_log.exported(key, record, events, self._served(key).values())
+
+    def _served(self, key: ProfileKey) -> dict[str, bytes]:
+        logged = dict(self._slates[self._shard(key)].of(key))
+        return logged | {name: blob for name, (_, owner, blob) in self._records.items() if owner == key}
+
+    async def erase(self, key: ProfileKey) -> dict[str, int]:
+        self._expire()
+        shard, served = self._shard(key), self._served(key)
+        arrivals = [event_log.decode_event(blob) for _, blob in self._events[shard].of(key)]
+        marks = {
+            mark for arrival in arrivals for mark in event_log.dedup_marks(arrival, event_log.digest(key))
+        } & self._marks.keys()
+        self._marks = {mark: end for mark, end in self._marks.items() if mark not in marks}
+        self._records = {name: record for name, record in self._records.items() if record[1] != key}
+        n_profiles = int(self._profiles.pop(key, None) is not None)
+        for log in (self._events[shard], self._slates[shard]):
+            log.drop(key)
+        return {"profiles": n_profiles, "events": len(arrivals), "slates": len(served), "marks": len(marks)}
+
+    async def scrub(self) -> bool:
+        return True
+
+    async def ping(self) -> float:
+        return 0.0
+
+    async def close(self) -> None:
+        return None
+
+    def _shard(self, key: ProfileKey) -> int:
+        return event_log.shard_of(key, self._settings.n_shards)
+
+    def _expire(self) -> None:
+        now = self._now()
+        while self._marks and next(iter(self._marks.values())) <= now:
+            del self._marks[next(iter(self._marks))]
+        while self._records and next(iter(self._records.values()))[0] <= now:
+            del self._records[next(iter(self._records))]

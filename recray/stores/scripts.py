@@ -1,0 +1,99 @@
+"""The Lua that a Redis or Valkey server runs for `RedisStore`, one script per atomic step.
+
+Every script touches keys of one shard only, all of them passed as KEYS, so each runs unchanged on a cluster. Values are
+bytes and pass through as they are. Fields of a profile's hash: s state, i inbox, c settings, v version, g generation.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha1
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Lua source and the name that the server gives it."""
+
+    source: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha", sha1(self.source.encode(), usedforsecurity=False).hexdigest())
+
+
+APPEND: Final = Script("""
+local verdicts = {}
+for n = 1, (#KEYS - 1) / 3 do
+  local profile, by_id, by_word = KEYS[3 * n - 1], KEYS[3 * n], KEYS[3 * n + 1]
+  verdicts[n] = 0
+  if redis.call('EXISTS', by_id, by_word) == 0 then
+    local word = ARGV[3 * n]
+    redis.call('SET', by_id, '', 'EX', ARGV[1])
+    redis.call('SET', by_word, '', 'EX', ARGV[1])
+    redis.call('XADD', KEYS[1], '*', 'p', ARGV[3 * n - 1], 'e', ARGV[3 * n + 1])
+    if #word > 0 then
+      redis.call('HSET', profile, 'i', (redis.call('HGET', profile, 'i') or '') .. word)
+      redis.call('HINCRBY', profile, 'v', 1)
+    end
+    verdicts[n] = 1
+  end
+end
+return verdicts
+""")
+"""KEYS: log, then per event profile, mark of the id, mark of the word. ARGV: TTL, then per event digest, word, entry."""
+
+SETTLE: Final = Script("""
+local held = redis.call('HMGET', KEYS[1], 'g', 'i')
+local inbox = held[2] or ''
+local folded = tonumber(ARGV[2])
+if (held[1] or '0') ~= ARGV[1] or #inbox < folded then return 0 end
+redis.call('HSET', KEYS[1], 's', ARGV[3])
+redis.call('HINCRBY', KEYS[1], 'g', 1)
+if #inbox == folded then
+  redis.call('HDEL', KEYS[1], 'i')
+else
+  redis.call('HSET', KEYS[1], 'i', string.sub(inbox, folded + 1))
+end
+return 1
+""")
+"""KEYS: profile. ARGV: generation, bytes folded, state. Returns whether it was done."""
+
+SETTINGS: Final = Script("""
+redis.call('HSET', KEYS[1], 'c', ARGV[1])
+return redis.call('HINCRBY', KEYS[1], 'v', 1)
+""")
+"""KEYS: profile. ARGV: settings. Returns the version."""
+
+LOAD: Final = Script("""
+for n = 1, #KEYS do
+  redis.call('HSET', KEYS[n], 's', ARGV[2 * n - 1], 'c', ARGV[2 * n])
+  redis.call('HINCRBY', KEYS[n], 'v', 1)
+  redis.call('HINCRBY', KEYS[n], 'g', 1)
+end
+return #KEYS
+""")
+"""KEYS: profiles. ARGV: state and settings of each."""
+
+SERVED: Final = Script("""
+local now = tonumber(redis.call('TIME')[1])
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', 'p', ARGV[1], 'e', ARGV[3], 'r', ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+redis.call('ZADD', KEYS[2], now + ARGV[5], ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+return 1
+""")
+"""KEYS: slate log, the profile's unexpired recommendation ids. ARGV: digest, id, slate, longest log, TTL."""
+
+OWNED: Final = Script("""
+local last, found = '', {}
+for _, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])) do
+  last = entry[1]
+  if entry[2][2] == ARGV[3] then
+    found[#found + 1] = {entry[1], entry[2][4], entry[2][6] or ''}
+  end
+end
+return {last, found}
+""")
+"""KEYS: log. ARGV: first position, entries to look at, digest. Returns the last position seen ('' at the end) and what
+belongs to the profile: position, entry, recommendation id."""
+
+ALL: Final = (APPEND, SETTLE, SETTINGS, LOAD, SERVED, OWNED)

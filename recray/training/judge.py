@@ -1,0 +1,115 @@
+"""Offline judgement of a bundle: every source alone and every ranker's whole pipeline, on the same replayed requests.
+
+Full-catalogue ranking of the next titles a viewer started, watched titles excluded; the pipeline is judged through the very
+request path that serves it.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from recray.bundle import Bundle
+from recray.candidates.filters import eligibility
+from recray.candidates.generate import CandidateStage
+from recray.candidates.source import Ask
+from recray.data.replay import Moment, asked
+from recray.evaluation.beyond import coverage_at, intra_list_diversity, novelty
+from recray.evaluation.metrics import hit_rate_at, mrr_at, ndcg_at, precision_at, recall_at
+from recray.experiments.assign import Assignment, Experiments, RankerName
+from recray.features.profiles import Profiles
+from recray.recommend import Parts, recommend
+from recray.schema import NO_ITEM, Candidates, Floats, Ints, ProfileKey, ProfileSettings, Requests
+from recray.settings import Settings
+
+_BATCH = 32
+_PATIENT_S = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One model's lists [n_requests, k] and its NDCG@k per request, by which models are compared request by request."""
+
+    lists: Ints
+    ndcg: np.ndarray[tuple[int], np.dtype[np.float64]]
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """`Parts` over one bundle and one batch of replayed profiles, all in this process."""
+
+    bundle: Bundle
+    known: Profiles
+    settings: Settings
+
+    def named(self, name: str) -> Bundle:
+        return self.bundle
+
+    async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles:
+        return self.known
+
+    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
+        stage = CandidateStage(self.bundle.items, self.bundle.text, self.bundle.sources, self.settings.sources)
+        return stage.generate(requests, profiles, trace=trace)
+
+    async def predict(self, bundle_id: str, ranker: str, batch: Any) -> Floats:
+        return self.bundle.rankers[ranker].predict(batch)
+
+
+def judge(
+    bundle: Bundle, moments: Sequence[Moment], profiles: Mapping[ProfileKey, ProfileSettings], settings: Settings
+) -> dict[str, Judged]:
+    """Every source and every ranker of a bundle on replayed requests, by name. Sources that only resume are left out."""
+    k = settings.evaluation.k
+    names = [name for name in bundle.sources if name != "resume"] + list(bundle.rankers)
+    lists: dict[str, list[Ints]] = {name: [] for name in names}
+    for start in range(0, len(moments), _BATCH):
+        batch = moments[start : start + _BATCH]
+        own = [profiles.get(moment.key, ProfileSettings()) for moment in batch]
+        for name, got in _lists(bundle, batch, own, settings).items():
+            lists[name].append(got)
+    targets = [moment.targets[:1] for moment in moments]
+    later = [moment.targets for moment in moments]
+    return {name: _judged(np.concatenate(found), targets, later, bundle, k) for name, found in lists.items()}
+
+
+def _lists(bundle: Bundle, batch: Sequence[Moment], own: Sequence[ProfileSettings], settings: Settings) -> dict[str, Ints]:
+    k = settings.evaluation.k
+    requests, profiles = asked(batch, own, k)
+    eligible, resumable = eligibility(requests, profiles, bundle.items, None)
+    ask = Ask(requests, profiles, bundle.items, eligible, resumable)
+    found = {name: _padded(source.retrieve(ask, k).items, k) for name, source in bundle.sources.items() if name != "resume"}
+    held = _Held(bundle, profiles, settings)
+    parts = Parts(Experiments.load(None), held, held, held, held, settings.slate, time.perf_counter, _PATIENT_S)
+    for ranker in bundle.rankers:
+        arms = [Assignment(ranker=cast(RankerName, ranker))] * requests.n
+        answers = asyncio.run(recommend(requests, parts, assignments=arms))
+        rows = [answer.candidates.items[answer.row, answer.places][None, :] for answer in answers]
+        found[ranker] = np.concatenate([_padded(row, k) for row in rows])
+    return found
+
+
+def _padded(items: Ints, k: int) -> Ints:
+    wide = np.full((len(items), k), NO_ITEM, np.int32)
+    wide[:, : items.shape[1]] = items[:, :k]
+    return wide
+
+
+def _judged(lists: Ints, targets: Sequence[Ints], later: Sequence[Ints], bundle: Bundle, k: int) -> Judged:
+    ndcg = ndcg_at(lists, targets, k)
+    filled = lists[(lists >= 0).all(axis=1)]
+    figures = {
+        f"ndcg@{k}": ndcg.mean(),
+        f"hit_rate@{k}": hit_rate_at(lists, targets, k).mean(),
+        f"mrr@{k}": mrr_at(lists, targets, k).mean(),
+        f"precision@{k}": precision_at(lists, later, k).mean(),
+        f"recall@{k}": recall_at(lists, later, k).mean(),
+        f"coverage@{k}": coverage_at(lists, bundle.items.n, k),
+        f"diversity@{k}": intra_list_diversity(filled, bundle.items.content).mean() if filled.size else 0.0,
+        f"novelty@{k}": novelty(filled, bundle.items.plays[:, 2].astype(np.int64)).mean() if filled.size else 0.0,
+    }
+    return Judged(lists, ndcg, {name: round(float(value), 6) for name, value in figures.items()})

@@ -1,0 +1,98 @@
+"""What every fit on Ray Train shares: resources, a fresh run, threads, and a model's files as its checkpoint."""
+
+import os
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+import ray.train
+from ray.train import Checkpoint, CheckpointConfig, RunConfig, ScalingConfig
+
+from recray.errors import ModelError
+from recray.schema import Longs
+from recray.settings import Settings, TrainingSettings
+
+Model = TypeVar("Model")
+PASSIVE: Final = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
+"""OpenMP threads that spin while they wait made a fit of 4 s take 70 s on two busy cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted(Generic[Model]):
+    """A fitted model, restored from its files, and the figures of its best epoch."""
+
+    model: Model
+    metrics: dict[str, float]
+
+
+def scaling(training: TrainingSettings, n_workers: int) -> ScalingConfig:
+    """Workers with the CPUs and GPUs that the settings give them."""
+    resources = {"CPU": training.cpus_per_worker} | ({"GPU": 1.0} if training.use_gpu else {})
+    return ScalingConfig(num_workers=n_workers, use_gpu=training.use_gpu, resources_per_worker=resources)
+
+
+def fresh_run(kind: str, settings: Settings) -> RunConfig:
+    """A run under `settings.home`/runs with a name that was never used: Ray Train resumes a name it knows."""
+    return RunConfig(
+        name=f"{kind}-{uuid.uuid4().hex[:12]}",
+        storage_path=str((settings.home / "runs").resolve()),
+        checkpoint_config=CheckpointConfig(num_to_keep=1),
+        worker_runtime_env=PASSIVE,
+    )
+
+
+def n_threads(training: TrainingSettings, n_processes: int) -> int:
+    """Threads for one of several fitting processes on this machine.
+
+    Whole CPUs of a worker are meant as such; a fraction only tells Ray how many workers fit, and then processes share the
+    machine. Ray itself sets OMP_NUM_THREADS to 1 for small counts, which would leave cores idle.
+    """
+    if training.cpus_per_worker >= 1:
+        return int(training.cpus_per_worker)
+    return max((os.cpu_count() or 1) // n_processes, 1)
+
+
+def shard(n: int) -> Longs:
+    """Rows of this worker out of n, as many as of any other: workers that step together must step equally often."""
+    context = ray.train.get_context()
+    rank, n_workers = context.get_world_rank(), context.get_world_size()
+    return np.arange(rank, n - n % n_workers, n_workers)
+
+
+class Reporter:
+    """Passes a fit's figures on to Ray Train, once per epoch on every worker, and remembers the best epoch's."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self.best: dict[str, float] = {}
+
+    def __call__(self, figures: dict[str, float]) -> None:
+        if not self.best or figures.get(self._metric, 0.0) > self.best.get(self._metric, 0.0):
+            self.best = dict(figures)
+        ray.train.report(figures)
+
+    def finish(self, files: dict[str, bytes]) -> None:
+        """Report the best epoch once more, with the model's files as the checkpoint of worker 0."""
+        if ray.train.get_context().get_world_rank() != 0:
+            ray.train.report(self.best, checkpoint=None)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                (Path(folder) / name).write_bytes(content)
+            ray.train.report(self.best, checkpoint=Checkpoint.from_directory(folder))
+
+
+def outcome(result: Any) -> tuple[dict[str, bytes], dict[str, float]]:
+    """The model's files and the best epoch's figures of a finished run.
+
+    Raises:
+        ModelError: the run ended without a checkpoint.
+    """
+    if result.checkpoint is None:
+        raise ModelError(f"the run in {result.path} ended without a model; see its logs, then train again") from result.error
+    with result.checkpoint.as_directory() as folder:
+        files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if not path.name.startswith(".")}
+    return files, {name: float(value) for name, value in (result.metrics or {}).items() if isinstance(value, int | float)}

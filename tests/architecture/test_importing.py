@@ -1,0 +1,91 @@
+"""Importing a module does nothing: no file, no log handler, no thread, no change of the environment."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_PROBE = """
+import ast, importlib, json, logging, os, pathlib, sys, threading, warnings
+
+tree, modules = pathlib.Path(sys.argv[1]), sys.argv[2:]
+sys.path.insert(0, str(tree))
+sys.dont_write_bytecode = True
+warnings.simplefilter("ignore")
+
+def file_of(module):
+    path = tree.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+# What libraries do when they are imported is theirs: they come first.
+for module in modules:
+    for node in ast.parse(file_of(module).read_text()).body:
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            if name and not name.startswith("recray"):
+                importlib.import_module(name)
+
+def look():
+    homes = {pathlib.Path.cwd(), pathlib.Path.home()}
+    loggers = [logging.getLogger()] + [logging.getLogger(n) for n in list(logging.root.manager.loggerDict) if n.startswith("recray")]
+    return {
+        "files": sorted(str(p) for home in homes for p in home.rglob("*")),
+        "handlers": sorted(f"{l.name}: {h}" for l in loggers for h in l.handlers),
+        "level": logging.getLogger().level,
+        "environment": dict(os.environ),
+        "threads": sorted(t.name for t in threading.enumerate()),
+        "directory": os.getcwd(),
+    }
+
+faults = []
+before = look()
+for module in modules:
+    importlib.import_module(module)
+    after = look()
+    faults += [f"{module} changes {what}" for what in before if before[what] != after[what]]
+    before = after
+print(json.dumps(faults))
+"""
+
+
+def side_effects(tree: Path, modules: list[str], empty: Path) -> list[str]:
+    """What importing each module, in this order, in a clean process with an empty home changes."""
+    empty.mkdir(exist_ok=True)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RECRAY_", "PYTEST_"))} | {"HOME": str(empty)}
+    ran = subprocess.run(
+        [sys.executable, "-c", _PROBE, str(tree), *modules],
+        cwd=empty,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def every_module(tree: Path) -> list[str]:
+    found = [file.relative_to(tree).with_suffix("") for file in sorted((tree / "recray").rglob("*.py"))]
+    return [".".join(path.parts).removesuffix(".__init__") for path in found] + ["train_app"]
+
+
+def test_importing_any_module_does_nothing(root: Path, tmp_path: Path) -> None:
+    assert side_effects(root, every_module(root), tmp_path / "home") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("import pathlib\npathlib.Path('made').mkdir()\n", "files"),
+        ("import pathlib\n(pathlib.Path.home() / 'made').touch()\n", "files"),
+        ("import logging\nlogging.basicConfig()\n", "handlers"),
+        ("import os\nos.environ['SET'] = '1'\n", "environment"),
+        ("import threading, time\nthreading.Thread(target=time.sleep, args=(2,), daemon=True).start()\n", "threads"),
+    ],
+)
+def test_a_planted_effect_is_found(plant: Callable[[str, str], Path], tmp_path: Path, text: str, what: str) -> None:
+    assert side_effects(plant("planted.py", text), ["planted"], tmp_path / "home") == [f"planted changes {what}"]

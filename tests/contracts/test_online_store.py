@@ -1,0 +1,321 @@
+"""The promises of `OnlineStore`, held against every store."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import redis.asyncio
+
+from recray.errors import StoreError
+from recray.features import fold
+from recray.schema import Action, Event, ProfileKey, ProfileSettings
+from recray.settings import StoreSettings
+from recray.stores import event_log
+from recray.stores.embedded import EmbeddedStore
+from recray.stores.event_log import SlateServed, encode_slate, settle_profile, shard_of
+from recray.stores.memory import MemoryStore
+from recray.stores.online import Arrival, OnlineStore, ProfileRecord, Verdict
+from recray.stores.redis import RedisStore
+
+SETTINGS = StoreSettings(n_shards=4, timeout_s=5.0)
+ANNA = ProfileKey("anna", "main")
+NOON_S = 1_700_000_000
+AWKWARD = [
+    ProfileKey("a/b", "c"),
+    ProfileKey("a", "b/c"),
+    ProfileKey("a%2Fb", "c"),
+    ProfileKey("{s0}", "}{"),
+    ProfileKey("Zoë 猫 \n\x00", " "),
+    ProfileKey("", ""),
+    ProfileKey("a", ""),
+    ProfileKey("", "a"),
+]
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    with EmbeddedStore.start(tmp_path_factory.mktemp("home")) as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[OnlineStore]:
+    if request.param == "memory":
+        yield MemoryStore(SETTINGS, lambda: 0.0)
+        return
+    url = request.getfixturevalue("valkey").url
+    async with redis.asyncio.Redis.from_url(url) as client:
+        await client.flushall()
+    opened = RedisStore(url, SETTINGS)
+    yield opened
+    await opened.close()
+
+
+def arrival(
+    key: ProfileKey = ANNA, item: int = 7, at_s: int = NOON_S, action: Action = Action.PLAY, event_id: str | None = None
+) -> Arrival:
+    packed = fold.pack(np.array([at_s]), np.array([item]), np.array([action]), np.array([0]), np.array([0]))
+    event = Event(event_id or f"e-{item}-{at_s}-{action}", key.user_id, key.profile_id, f"tt{item}", action, at_s, progress=0.5)
+    return Arrival(event, int(packed[0]), at_s + 1)
+
+
+def slate_of(key: ProfileKey, recommendation_id: str) -> SlateServed:
+    return SlateServed(
+        recommendation_id, key.user_id, key.profile_id, NOON_S, "20261122T101500-3fa2b1", "homepage", "f00d", ProfileSettings()
+    )
+
+
+async def logged(store: OnlineStore, key: ProfileKey) -> list[dict[str, Any]]:
+    return [entry for _, entry in await store.events(shard_of(key, SETTINGS.n_shards), "", 10_000)]
+
+
+async def everything(store: OnlineStore) -> bytes:
+    if isinstance(store, MemoryStore):
+        return repr(vars(store)).encode()
+    assert isinstance(store, RedisStore)
+    client = store._server._client
+    held = []
+    async for key in client.scan_iter(count=1_000):
+        held += [key, await client.dump(key) or b""]
+        if await client.type(key) == b"stream":
+            held.append(repr(await client.xrange(key)).encode())
+    return b"\n".join(held)
+
+
+async def test_unknown_profile_reads_as_empty_record(store: OnlineStore) -> None:
+    assert await store.read([ANNA, ProfileKey("who", "ever")]) == [ProfileRecord(), ProfileRecord()]
+    assert await store.read([]) == []
+
+
+async def test_appended_event_is_in_the_next_read(store: OnlineStore) -> None:
+    sent = arrival()
+    assert await store.append([sent]) == [Verdict.ACCEPTED]
+    (record,) = await store.read([ANNA])
+    assert record.folded().recent.tolist() == [sent.word]
+    assert record.version == 1
+    assert await logged(store, ANNA) == [event_log.facts(sent)]
+
+
+async def test_verdicts_are_in_the_order_of_the_arrivals(store: OnlineStore) -> None:
+    keys = [ProfileKey(f"u{n}", "main") for n in range(40)]
+    await store.append([arrival(key) for key in keys[::3]])
+    verdicts = await store.append([arrival(key) for key in keys])
+    assert [verdict is Verdict.DUPLICATE for verdict in verdicts] == [n % 3 == 0 for n in range(40)]
+    assert await store.append([]) == []
+
+
+async def test_repeated_event_id_is_a_duplicate_even_with_other_facts(store: OnlineStore) -> None:
+    again = arrival(item=8, event_id="same")
+    assert await store.append([arrival(event_id="same"), again]) == [Verdict.ACCEPTED, Verdict.DUPLICATE]
+    assert await store.append([again]) == [Verdict.DUPLICATE]
+    assert len(await logged(store, ANNA)) == 1
+    assert (await store.read([ANNA]))[0].version == 1
+
+
+async def test_repeated_packed_event_is_a_duplicate_even_with_another_id(store: OnlineStore) -> None:
+    await store.append([arrival(event_id="first")])
+    assert await store.append([arrival(event_id="second")]) == [Verdict.DUPLICATE]
+    assert await store.append([arrival(item=9, event_id="second")]) == [Verdict.ACCEPTED]
+
+
+async def test_event_of_one_profile_does_not_hide_the_same_event_of_another(store: OnlineStore) -> None:
+    twins = [arrival(ProfileKey(f"u{n}", "main"), event_id="same") for n in range(20)]
+    assert await store.append(twins) == [Verdict.ACCEPTED] * 20
+
+
+async def test_impression_is_logged_and_leaves_the_profile_as_it_is(store: OnlineStore) -> None:
+    seen = arrival(action=Action.IMPRESSION)
+    assert await store.append([seen, seen]) == [Verdict.ACCEPTED, Verdict.DUPLICATE]
+    assert await store.read([ANNA]) == [ProfileRecord()]
+    assert [entry["action"] for entry in await logged(store, ANNA)] == ["impression"]
+
+
+async def test_settling_keeps_the_folded_state_and_empties_the_inbox(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(5)])
+    (before,) = await store.read([ANNA])
+    assert await settle_profile(store, ANNA)
+    (after,) = await store.read([ANNA])
+    assert (after.inbox, after.generation, after.version) == (b"", 1, 5)
+    assert after.state == fold.encode(before.folded())
+
+
+async def test_settle_with_an_old_generation_changes_nothing(store: OnlineStore) -> None:
+    await store.append([arrival()])
+    (record,) = await store.read([ANNA])
+    assert await store.settle(ANNA, b"first", 8, 0)
+    assert not await store.settle(ANNA, b"second", 0, 0)
+    assert not await store.settle(ANNA, b"third", 0, 2)
+    (after,) = await store.read([ANNA])
+    assert (after.state, after.generation, after.version) == (b"first", 1, record.version)
+
+
+async def test_event_that_arrives_between_read_and_settle_survives(store: OnlineStore) -> None:
+    await store.append([arrival(item=1)])
+    (record,) = await store.read([ANNA])
+    late = arrival(item=2)
+    await store.append([late])
+    assert await store.settle(ANNA, fold.encode(record.folded()), len(record.inbox), record.generation)
+    (after,) = await store.read([ANNA])
+    assert after.inbox == late.word.to_bytes(8, "little")
+    assert set(after.folded().recent.tolist()) == {arrival(item=1).word, late.word}
+
+
+async def test_settle_after_an_erasure_does_not_bring_the_profile_back(store: OnlineStore) -> None:
+    await store.append([arrival()])
+    (record,) = await store.read([ANNA])
+    await store.erase(ANNA)
+    assert not await store.settle(ANNA, fold.encode(record.folded()), len(record.inbox), record.generation)
+    assert await store.read([ANNA]) == [ProfileRecord()]
+
+
+async def test_concurrent_appends_and_settlements_lose_nothing(store: OnlineStore) -> None:
+    sent = [arrival(item=item, at_s=NOON_S + item) for item in range(120)]
+    appends = [store.append(sent[start : start + 3]) for start in range(0, 120, 3)]
+    settlements = [settle_profile(store, ANNA) for _ in range(20)]
+    done = await asyncio.gather(*appends, *settlements)
+    assert all(verdicts == [Verdict.ACCEPTED] * 3 for verdicts in done[:40])
+    (record,) = await store.read([ANNA])
+    assert record.folded().recent.tolist() == [one.word for one in sent]
+    assert record.version == 120
+    assert len(await logged(store, ANNA)) == 120
+
+
+async def test_concurrent_repeats_are_accepted_once(store: OnlineStore) -> None:
+    verdicts = await asyncio.gather(*(store.append([arrival()]) for _ in range(30)))
+    assert sum(verdict == [Verdict.ACCEPTED] for verdict in verdicts) == 1
+    assert len((await store.read([ANNA]))[0].inbox) == 8
+
+
+async def test_version_only_rises(store: OnlineStore) -> None:
+    seen = [0]
+    for step in range(4):
+        await store.append([arrival(item=step)])
+        seen.append((await store.read([ANNA]))[0].version)
+        seen.append(await store.put_settings(ANNA, ProfileSettings(country="FR")))
+        await store.load([(ANNA, b"", ProfileSettings())])
+        seen.append((await store.read([ANNA]))[0].version)
+    assert seen == sorted(set(seen))
+
+
+@pytest.mark.parametrize("settings", [ProfileSettings(), ProfileSettings("ÅX", "sv", "18-24", 0, consent=False)])
+async def test_settings_come_back_as_they_were_put(store: OnlineStore, settings: ProfileSettings) -> None:
+    await store.put_settings(ANNA, ProfileSettings("US", "en", "35-44", 18))
+    version = await store.put_settings(ANNA, settings)
+    assert await store.read([ANNA]) == [ProfileRecord(settings=settings, version=version)]
+
+
+async def test_load_replaces_state_and_settings_and_leaves_the_inbox(store: OnlineStore) -> None:
+    pending = arrival()
+    await store.append([pending])
+    keys = [ANNA, *(ProfileKey(f"u{n}", "main") for n in range(2_500))]
+    await store.load([(key, b"state of %d" % n, ProfileSettings(country=str(n))) for n, key in enumerate(keys)])
+    records = await store.read(keys)
+    assert [record.state for record in records] == [b"state of %d" % n for n in range(2_501)]
+    assert [record.settings.country for record in records] == [str(n) for n in range(2_501)]
+    assert records[0].inbox == pending.word.to_bytes(8, "little")
+    assert not await store.settle(ANNA, b"folded from what was there before", 8, 0)
+
+
+async def test_thousand_profiles_are_read_in_the_order_asked(store: OnlineStore) -> None:
+    keys = [ProfileKey(f"u{n}", f"p{n % 7}") for n in range(1_000)]
+    await store.append([arrival(key, item=n) for n, key in enumerate(keys)])
+    records = await store.read([*reversed(keys), keys[0]])
+    assert [int(fold.items(record.folded().recent)[0]) for record in records] == [*reversed(range(1_000)), 0]
+
+
+async def test_awkward_ids_stay_apart(store: OnlineStore) -> None:
+    await store.append([arrival(key, item=n) for n, key in enumerate(AWKWARD)])
+    for n, key in enumerate(AWKWARD):
+        await store.put_settings(key, ProfileSettings(country=str(n)))
+        await store.log_slates([(f"r {n}/é", key, encode_slate(slate_of(key, f"r {n}/é")))])
+    records = await store.read(AWKWARD)
+    assert [record.settings.country for record in records] == [str(n) for n in range(len(AWKWARD))]
+    assert [fold.items(record.folded().recent).tolist() for record in records] == [[n] for n in range(len(AWKWARD))]
+    for n, key in enumerate(AWKWARD):
+        told = await store.export(key)
+        assert [event["content_id"] for event in told["events"]] == [f"tt{n}"]
+        assert [slate["recommendation_id"] for slate in told["slates"]] == [f"r {n}/é"]
+    await store.erase(AWKWARD[0])
+    assert (await store.read(AWKWARD))[1:] == records[1:]
+
+
+async def test_log_is_read_on_from_a_position_without_gap_or_repeat(store: OnlineStore) -> None:
+    sent = [arrival(item=item, at_s=NOON_S + item) for item in range(25)]
+    await store.append(sent)
+    shard, read, after = shard_of(ANNA, SETTINGS.n_shards), [], ""
+    while page := await store.events(shard, after, 10):
+        read += [entry for _, entry in page]
+        after = page[-1][0]
+    assert read == [event_log.facts(one) for one in sent]
+    assert await store.events((shard + 1) % SETTINGS.n_shards, "", 10) == []
+
+
+async def test_trimmed_events_are_gone_and_later_ones_stay(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(10)])
+    shard = shard_of(ANNA, SETTINGS.n_shards)
+    entries = await store.events(shard, "", 100)
+    assert await store.trim(shard, entries[3][0]) == 4
+    assert await store.events(shard, "", 100) == entries[4:]
+    assert await store.trim(shard, entries[3][0]) == 0
+    assert (await store.append([arrival(item=2)])) == [Verdict.DUPLICATE]
+
+
+async def test_position_that_no_store_gave_is_refused(store: OnlineStore) -> None:
+    for position in ("yesterday", "5-x"):
+        with pytest.raises(StoreError):
+            await store.events(0, position, 10)
+        with pytest.raises(StoreError):
+            await store.trim(0, position)
+
+
+async def test_slate_is_found_by_its_id_alone_and_in_its_shard(store: OnlineStore) -> None:
+    blobs = {f"r{n}": bytes(range(256)) + b"%d" % n for n in range(3)}
+    await store.log_slates([(name, ANNA, blob) for name, blob in blobs.items()])
+    assert [await store.slate(name) for name in blobs] == list(blobs.values())
+    assert await store.slate("never made") is None
+    shard = shard_of(ANNA, SETTINGS.n_shards)
+    entries = await store.slates(shard, "", 10)
+    assert [blob for _, blob in entries] == list(blobs.values())
+    assert await store.slates(shard, entries[0][0], 1) == [entries[1]]
+
+
+async def test_export_tells_everything_as_json(store: OnlineStore) -> None:
+    settings = ProfileSettings("US", None, "25-34", 12)
+    await store.put_settings(ANNA, settings)
+    await store.append([arrival(item=1), arrival(item=2)])
+    await settle_profile(store, ANNA)
+    await store.append([arrival(item=3), arrival(ProfileKey("other", "main"), item=4)])
+    await store.log_slates([("r1", ANNA, encode_slate(slate_of(ANNA, "r1")))])
+    told = json.loads(json.dumps(await store.export(ANNA)))
+    assert told["settings"] == {"country": "US", "language": None, "age_group": "25-34", "maturity_limit": 12, "consent": True}
+    assert [event["title"] for event in told["state"]["recent"]] == [1, 2, 3]
+    assert [event["content_id"] for event in told["events"]] == ["tt1", "tt2", "tt3"]
+    assert [slate["recommendation_id"] for slate in told["slates"]] == ["r1"]
+
+
+async def test_erasure_leaves_no_trace_and_others_alone(store: OnlineStore) -> None:
+    marker = "Fingerabdruck"
+    key, other = ProfileKey(marker, f"{marker}2"), ProfileKey("other", "main")
+    for each, name in ((key, marker), (other, "o")):
+        await store.put_settings(each, ProfileSettings(country=name))
+        await store.append([arrival(each, item=n, event_id=f"{name}-{n}") for n in range(6)])
+        await store.log_slates([(f"{name}-r{n}", each, encode_slate(slate_of(each, f"{name}-r{n}"))) for n in range(3)])
+    await settle_profile(store, key)
+    assert marker.encode() in await everything(store)
+    (kept,) = await store.read([other])
+    assert await store.erase(key) == {"profiles": 1, "events": 6, "slates": 3, "marks": 12}
+    assert marker.encode() not in await everything(store)
+    assert event_log.digest(key).hex() not in (await everything(store)).hex()
+    assert await store.slate(f"{marker}-r0") is None
+    assert await store.read([key, other]) == [ProfileRecord(), kept]
+    assert [len((await store.export(other))[kind]) for kind in ("events", "slates")] == [6, 3]
+    assert await store.erase(key) == {"profiles": 0, "events": 0, "slates": 0, "marks": 0}
+    assert await store.append([arrival(key, item=0, event_id=f"{marker}-0")]) == [Verdict.ACCEPTED]
+
+
+async def test_ping_answers_and_close_ends_without_a_word(store: OnlineStore) -> None:
+    assert 0.0 <= await store.ping() < 5.0
+    await store.close()

@@ -1,0 +1,133 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recray.candidates import sequence, sequence_model
+from recray.candidates.registered import fit_all
+from recray.candidates.sequence_model import Encoder, Judge, windows
+from recray.settings import SequenceSettings, resolve
+from worlds import AS_OF_S, interactions_of, make_world
+
+CONFIG = SequenceSettings(dim=8, heads=2, max_length=6, batch_size=8, epochs=3, patience=2, dropout=0.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def make_encoder(n_items: int = 20) -> Encoder:
+    return Encoder(n_items, CONFIG, torch.Generator().manual_seed(0)).eval()
+
+
+@given(st.lists(st.lists(st.integers(0, 9), unique=True, max_size=10), min_size=1, max_size=4), st.integers(1, 5))
+def test_windows_hold_each_transition_exactly_once(histories: list[list[int]], max_length: int) -> None:
+    seen = windows(interactions_of(histories, 10), max_length)
+    assert (seen.length >= 2).all()
+    assert (seen.length <= max_length + 1).all()
+    found = []
+    for start, length in zip(seen.start, seen.length, strict=True):
+        window = seen.item[start : start + length].tolist()
+        found += list(pairwise(window))
+    expected = [pair for history in histories for pair in pairwise(history)]
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_vector_depends_on_nothing_that_comes_later() -> None:
+    encoder = make_encoder()
+    first = encoder(torch.tensor([[1, 2, 3, 4]]))
+    other = encoder(torch.tensor([[1, 2, 9, 20]]))
+    torch.testing.assert_close(first[:, :2], other[:, :2])
+    assert not torch.allclose(first[:, 2], other[:, 2])
+
+
+def test_last_vector_is_the_last_of_all_vectors() -> None:
+    encoder = make_encoder()
+    titles = torch.tensor([[5, 3, 8, 1, 2]])
+    torch.testing.assert_close(encoder.last(titles), encoder(titles)[:, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_loss_in_chunks_has_the_gradients_of_the_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence_model, "_LOGIT_CELLS", 40)
+    titles, target = torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([2, 3, 4, 5, 6])
+    gradients = []
+    for chunked in (True, False):
+        encoder = make_encoder()
+        vectors = encoder(titles)[0]
+        if chunked:
+            total = sequence_model._backward(vectors, encoder.outputs, target)
+        else:
+            loss = torch.nn.functional.cross_entropy(vectors @ encoder.outputs.T, target)
+            loss.backward()
+            assert total == pytest.approx(5 * loss.item(), rel=1e-5)
+        gradients.append([weight.grad for weight in encoder.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_judge_asks_for_validation_titles_after_their_true_prefix() -> None:
+    known, later = interactions_of([[1, 2, 3], [], [4]], 10), interactions_of([[5, 2, 6], [7], [4]], 10, since_s=AS_OF_S)
+    judge = Judge.of(known, later, 4, np.random.default_rng(0))
+    asked = [
+        (judge.prefixes.item[start : start + length].tolist(), int(target))
+        for start, length, target in zip(judge.prefixes.start, judge.prefixes.length, judge.targets, strict=True)
+    ]
+    assert asked == [([1, 2, 3], 5), ([1, 2, 3, 5], 6)]
+
+
+def test_judge_gives_one_for_titles_ranked_first_and_leaves_out_the_prefix() -> None:
+    known, later = interactions_of([[1, 2]], 20), interactions_of([[3]], 20, since_s=AS_OF_S)
+    judge = Judge.of(known, later, 6, np.random.default_rng(0))
+    encoder = make_encoder()
+    with torch.no_grad():
+        vector = encoder(torch.tensor([[1, 2]]))[0, -1]
+        encoder.norm.weight.zero_()
+        encoder.norm.bias.copy_(vector)
+        encoder.titles.weight.zero_()
+        encoder.titles.weight[2] = 3 * vector
+        encoder.titles.weight[3] = 2 * vector
+        assert judge.ndcg(encoder) == 1
+        encoder.titles.weight[[7, 8]] = 4 * vector
+        assert judge.ndcg(encoder) == pytest.approx(0.5)
+        encoder.titles.weight[5:18] = 4 * vector
+        assert judge.ndcg(encoder) == 0
+
+
+def test_training_stops_when_patience_ends_and_keeps_the_best_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world(n_circles=2, n_profiles=20)
+    judged = iter([0.1, 0.3, 0.2, 0.2, 0.9])
+    weights = []
+
+    def ndcg(self: Judge, encoder: Encoder) -> float:
+        weights.append(encoder.titles.weight.detach().clone())
+        return next(judged)
+
+    monkeypatch.setattr(Judge, "ndcg", ndcg)
+    figures: list[dict[str, float]] = []
+    config = CONFIG.model_copy(update={"epochs": 5})
+    source = sequence.fit(world.interactions, world.items, config, seed=0, report=figures.append, validation=world.validation)
+    assert [f["epoch"] for f in figures] == [1, 2, 3, 4]
+    np.testing.assert_array_equal(source.tensors()["titles.weight"], weights[1].numpy())
+
+
+def test_loss_falls_and_progress_is_reported_by_source() -> None:
+    world = make_world(n_circles=2, n_profiles=40)
+    reported: list[tuple[str, dict[str, float]]] = []
+    settings = resolve({"sequence": CONFIG.model_dump()})
+    fitted = fit_all(world.interactions, world.items, settings, seed=0, device="cpu", only=["sequence", "popular"],
+                     report=lambda name, seconds, figures: reported.append((name, figures)))  # fmt: skip
+    assert list(fitted) == ["popular", "sequence"]
+    assert [name for name, _ in reported] == ["popular", *["sequence"] * 4]
+    losses = [figures["loss"] for _, figures in reported if figures]
+    assert losses[0] > losses[-1]
+    assert "ndcg@10" not in reported[1][1]
+
+
+def test_no_history_at_all_gives_a_source_that_still_answers() -> None:
+    world = make_world(n_circles=2, n_profiles=4)
+    source = sequence.fit(interactions_of([[], [3]], world.items.n), world.items, CONFIG, seed=0)
+    assert np.isfinite(source.retrieve(world.ask([0]), 3).scores).all()

@@ -1,0 +1,399 @@
+"""Tables as arrays: the catalogue with its statistics, its files, interactions, packed words."""
+
+import datetime as dt
+import re
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recray.catalog.titles import build_items, from_files, interactions, to_files, words
+from recray.errors import DataError, ModelError
+from recray.features import fold
+from recray.features.interactions import Interactions
+from recray.features.items import FOREVER, LONG_AGO, Items
+from recray.schema import ACTION_OF, AVAILABILITY, DEVICE_OF, EVENTS, PROFILES, Action, Kind, ProfileKey
+
+from .conftest import table_of
+
+DAY = 86_400
+NOW = 1_700_000_000
+
+
+def moment(at_s: float | None) -> dt.datetime | None:
+    return None if at_s is None else dt.datetime.fromtimestamp(at_s, dt.UTC)
+
+
+def plays(n_items: int, *rows: tuple[int, int, float, float, float, int]) -> Interactions:
+    """Rows of (item, at_s, weight, rating, progress, region), all of one profile."""
+    item, at_s, weight, rating, progress, region = zip(*rows, strict=True) if rows else ((),) * 6
+    return Interactions(
+        np.zeros(len(rows), np.int32),
+        np.array(item, np.int32),
+        np.array(at_s, np.int64),
+        np.array(weight, np.float32),
+        np.array(rating, np.float32),
+        np.array(progress, np.float32),
+        np.array(region, np.int32),
+        1,
+        n_items,
+    )
+
+
+def build(titles: pa.Table, watched: Interactions | None = None, availability: pa.Table | None = None) -> Items:
+    n = titles.num_rows
+    return build_items(
+        titles,
+        AVAILABILITY.empty_table() if availability is None else availability,
+        plays(n) if watched is None else watched,
+        NOW,
+        np.eye(max(n, 1), 3, dtype=np.float32)[:n],
+    )
+
+
+def test_facts_of_a_title_are_read_and_the_unknown_ones_marked() -> None:
+    items = build(
+        table_of(
+            "titles",
+            content_id=["a", "b"],
+            kind=["series", "movie"],
+            genres=[["Drama", "Comedy"], []],
+            release_date=[dt.date(1960, 1, 2), None],
+            added_at=[moment(1_000.999), None],
+            original_language=["fr", None],
+            languages=[["fr", "de", "en"], None],
+            duration_min=[90.5, None],
+            priority=[2.0, None],
+            maturity=[6, None],
+        )
+    )
+    assert items.content_ids == ("a", "b")
+    assert items.kind.tolist() == [Kind.SERIES, Kind.MOVIE]
+    assert items.genre_names == ("Comedy", "Drama")
+    assert items.genres.tolist() == [[True, True], [False, False]]
+    assert items.release_at_s.tolist() == [(dt.date(1960, 1, 2) - dt.date(1970, 1, 1)).days * DAY, LONG_AGO]
+    assert items.added_at_s.tolist() == [1_000, LONG_AGO]
+    assert items.language_names == ("fr",)
+    assert items.language.tolist() == [0, -1]
+    assert items.n_languages.tolist() == [3, 0]
+    np.testing.assert_array_equal(items.duration_s, [5430, np.nan])
+    assert items.priority.tolist() == [2, 1]
+    assert items.maturity.tolist() == [6, 18]
+
+
+def test_a_title_that_lists_no_languages_has_its_original_one() -> None:
+    titles = table_of("titles", content_id=["a", "b"], original_language=["fr", None], languages=[[], []])
+    assert build(titles).n_languages.tolist() == [1, 0]
+
+
+def test_maturity_hides_nothing_in_a_set_without_certificates() -> None:
+    assert build(table_of("titles", content_id=["a", "b"])).maturity.tolist() == [0, 0]
+
+
+def test_play_windows_are_half_open_and_sum_weights() -> None:
+    known = float("nan")
+    watched = plays(
+        2,
+        (0, NOW - 31 * DAY, 1.0, known, known, -1),
+        (0, NOW - 30 * DAY, 1.0, known, known, -1),
+        (0, NOW - 7 * DAY - 1, 0.5, known, known, -1),
+        (0, NOW - 7 * DAY, 0.25, known, known, -1),
+        (0, NOW - 1, 1.0, known, known, -1),
+        (1, NOW, 1.0, 5.0, 1.0, -1),
+    )
+    items = build(table_of("titles", content_id=["a", "b"]), watched)
+    assert items.plays.tolist() == [[1.25, 2.75, 3.75], [0, 0, 0]]
+    assert items.rating.tolist() == [3.0, 3.0]
+    assert items.completion.tolist() == [0.5, 0.5]
+
+
+def test_means_are_shrunk_to_the_catalogues_mean_over_what_is_known() -> None:
+    unknown = float("nan")
+    watched = plays(
+        3,
+        (0, NOW - 9, 1.0, 5.0, unknown, -1),
+        (0, NOW - 8, 1.0, 5.0, 0.2, -1),
+        (1, NOW - 7, 1.0, 2.0, 0.6, -1),
+        (1, NOW - 6, 1.0, unknown, unknown, -1),
+    )
+    items = build(table_of("titles", content_id=["a", "b", "c"]), watched)
+    np.testing.assert_allclose(items.rating, [(10 + 40) / 12, (2 + 40) / 11, 4.0], rtol=1e-6)
+    np.testing.assert_allclose(items.completion, [(0.2 + 4) / 11, (0.6 + 4) / 11, 0.4], rtol=1e-6)
+
+
+def test_regional_plays_halve_in_thirty_days_and_leave_out_unknown_regions() -> None:
+    unknown = float("nan")
+    licences = table_of("availability", content_id=["a", "a"], region=["US", "DE"])
+    watched = plays(
+        2,
+        (0, NOW - 30 * DAY, 1.0, unknown, unknown, 1),
+        (1, NOW - 60 * DAY, 0.4, unknown, unknown, 0),
+        (1, NOW - 1, 1.0, unknown, unknown, -1),
+    )
+    items = build(table_of("titles", content_id=["a", "b"]), watched, licences)
+    assert items.region_names == ("DE", "US")
+    np.testing.assert_allclose(items.regional_plays, [[0, 0.1], [0.5, 0]], rtol=1e-6)
+
+
+def test_content_or_plays_of_another_catalogue_are_refused() -> None:
+    titles = table_of("titles", content_id=["a", "b"])
+    none = AVAILABILITY.empty_table()
+    message = "catalogue has 2 titles, content vectors are for 3 and plays for 2; expected all of one data set"
+    with pytest.raises(DataError, match=re.escape(message)):
+        build_items(titles, none, plays(2), NOW, np.zeros((3, 4), np.float32))
+    with pytest.raises(DataError, match="content vectors are for 2 and plays for 9"):
+        build_items(titles, none, plays(9), NOW, np.zeros((2, 4), np.float32))
+
+
+def test_an_empty_catalogue_has_empty_arrays() -> None:
+    items = build(table_of("titles", content_id=[]))
+    assert items.n == 0
+    assert items.plays.shape == (0, 3)
+    licences = table_of("availability", content_id=["gone"], region=["DE"])
+    assert build(table_of("titles", content_id=[]), availability=licences).available_from_s.shape == (1, 0)
+
+
+windows = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "gone"]),
+        st.sampled_from(["DE", "US"]),
+        st.none() | st.integers(NOW - 9, NOW + 9),
+        st.none() | st.integers(NOW - 9, NOW + 9),
+    ),
+    max_size=9,
+)
+
+
+@settings(deadline=None)
+@given(windows)
+def test_a_title_is_licensed_now_exactly_where_a_window_contains_now(rows: list[tuple[str, str, Any, Any]]) -> None:
+    licences = table_of(
+        "availability",
+        content_id=[row[0] for row in rows],
+        region=[row[1] for row in rows],
+        start_at=[moment(row[2]) for row in rows],
+        end_at=[moment(row[3]) for row in rows],
+    )
+    items = build(table_of("titles", content_id=["a", "b"]), availability=licences)
+    assert items.region_names == tuple(sorted({row[1] for row in rows}))
+    for number, region in enumerate(items.region_names):
+        for title, content_id in enumerate("ab"):
+            covered = {
+                at
+                for c, r, start, end in rows
+                for at in range(NOW - 10, NOW + 11)
+                if (c, r) == (content_id, region) and (start is None or start <= at) and (end is None or at < end)
+            }
+            kept = {
+                at
+                for at in range(NOW - 10, NOW + 11)
+                if items.available_from_s[number, title] <= at < items.available_until_s[number, title]
+            }
+            assert kept == interval(covered)
+
+
+def interval(covered: set[int]) -> set[int]:
+    """Of the moments a title is licensed at, the unbroken stretch that contains NOW, else the next, else the last."""
+    ahead = [at for at in covered if at >= NOW]
+    if not covered:
+        return set()
+    start = end = min(ahead) if ahead else max(covered)
+    while start - 1 in covered:
+        start -= 1
+    while end + 1 in covered:
+        end += 1
+    return set(range(start, end + 1))
+
+
+def test_open_ends_of_a_licence_reach_for_ever() -> None:
+    licences = table_of("availability", content_id=["a"], region=["DE"])
+    items = build(table_of("titles", content_id=["a", "b"]), availability=licences)
+    assert items.available_from_s.tolist() == [[LONG_AGO, FOREVER]]
+    assert items.available_until_s.tolist() == [[FOREVER, LONG_AGO]]
+
+
+@pytest.fixture
+def catalogue() -> tuple[Items, pa.Table]:
+    titles = table_of(
+        "titles",
+        content_id=["a", "b", "ç"],
+        genres=[["Drama"], ["Comedy", "Drama"], []],
+        localized_names=[[("de", "Ä")], None, []],
+        original_language=["en", None, "日本"],
+        duration_min=[1.5, None, 3.0],
+    )
+    licences = table_of("availability", content_id=["a", "b"], region=["DE", "US"], end_at=[moment(NOW), None])
+    return build(titles, plays(3, (0, NOW - 5, 0.3, 4.0, 0.5, 1)), licences), titles
+
+
+def same(one: Items, other: Items) -> None:
+    for part in fields(Items):
+        ours, theirs = getattr(one, part.name), getattr(other, part.name)
+        if isinstance(ours, np.ndarray):
+            assert ours.dtype == theirs.dtype, part.name
+            np.testing.assert_array_equal(ours, theirs, err_msg=part.name, strict=True)
+        else:
+            assert ours == theirs, part.name
+
+
+def test_a_catalogue_comes_back_from_its_files_as_it_was(catalogue: tuple[Items, pa.Table]) -> None:
+    files = to_files(*catalogue)
+    assert set(files) == {"titles.parquet", "items.safetensors", "items.json"}
+    items, titles = from_files(files | {"ranker.json": b"{}"})
+    same(items, catalogue[0])
+    assert titles.equals(catalogue[1])
+    assert to_files(items, titles) == files
+
+
+def test_a_catalogue_without_regions_or_titles_comes_back_too() -> None:
+    for ids in ([], ["a"]):
+        titles = table_of("titles", content_id=ids)
+        items, _ = from_files(to_files(build(titles), titles))
+        same(items, build(titles))
+
+
+def test_files_are_not_made_of_a_table_in_another_order(catalogue: tuple[Items, pa.Table]) -> None:
+    items, titles = catalogue
+    with pytest.raises(DataError, match="titles table of 3 rows does not hold the 3 titles of items in their order"):
+        to_files(items, titles.take([1, 0, 2]))
+
+
+@pytest.mark.parametrize("name", ["titles.parquet", "items.safetensors", "items.json"])
+def test_a_truncated_or_missing_file_is_a_model_error(catalogue: tuple[Items, pa.Table], name: str) -> None:
+    files = to_files(*catalogue)
+    for length in {0, 1, 7, 8, 9, len(files[name]) // 2, len(files[name]) - 1}:
+        with pytest.raises(ModelError, match=r"catalogue files .* cannot be read: .*train a new bundle"):
+            from_files(files | {name: files[name][:length]})
+    del files[name]
+    with pytest.raises(ModelError, match=f"cannot be read: KeyError\\('{re.escape(name)}'\\)"):
+        from_files(files)
+
+
+def test_files_of_different_catalogues_do_not_mix(catalogue: tuple[Items, pa.Table]) -> None:
+    shorter = table_of("titles", content_id=["a"])
+    files = to_files(*catalogue) | {"titles.parquet": to_files(build(shorter), shorter)["titles.parquet"]}
+    with pytest.raises(ModelError, match=re.escape("catalogue array kind has shape (3,); expected (1,): train a new bundle")):
+        from_files(files)
+
+
+def events(*rows: dict[str, Any]) -> pa.Table:
+    if not rows:
+        return EVENTS.empty_table()
+    plain = {"user_id": "u", "profile_id": "p", "content_id": "a", "action": "play", "at": NOW}
+    rows = tuple({**plain, **row} for row in rows)
+    columns = {name: [row.get(name) for row in rows] for name in (*plain, "value", "progress", "device")}
+    return table_of("events", event_at=[moment(at) for at in columns.pop("at")], **columns)
+
+
+NUMBERS = {"a": 0, "b": 1, "c": 2}
+
+
+def test_interactions_are_sorted_by_profile_then_time_and_ties_keep_their_order() -> None:
+    told = events(
+        {"user_id": "late", "at": NOW + 9, "content_id": "a"},
+        {"user_id": "x", "profile_id": "2", "at": NOW + 5, "content_id": "c"},
+        {"user_id": "x", "profile_id": "1", "at": NOW + 3, "content_id": "b"},
+        {"user_id": "x", "profile_id": "1", "at": NOW + 3, "content_id": "a"},
+        {"user_id": "x", "profile_id": "2", "at": NOW + 4, "content_id": "b"},
+        {"user_id": "x", "profile_id": "1", "at": NOW + 9, "content_id": "c"},
+    )
+    got, keys = interactions(told, NUMBERS, PROFILES.empty_table(), ())
+    assert keys == [ProfileKey("x", "1"), ProfileKey("x", "2"), ProfileKey("late", "p")]
+    assert got.profile.tolist() == [0, 0, 0, 1, 1, 2]
+    assert got.item.tolist() == [1, 0, 2, 1, 2, 0]
+    assert (got.at_s - NOW).tolist() == [3, 3, 9, 4, 5, 9]
+    assert (got.n_profiles, got.n_items) == (3, 3)
+    assert [part.dtype for part in (got.profile, got.item, got.at_s, got.weight, got.region)] == [
+        np.int32,
+        np.int32,
+        np.int64,
+        np.float32,
+        np.int32,
+    ]
+
+
+def test_only_watching_events_of_known_titles_count() -> None:
+    told = events(*({"action": name, "at": NOW + code} for name, code in ACTION_OF.items()), {"content_id": "zzz"})
+    got, _ = interactions(told, NUMBERS, PROFILES.empty_table(), ())
+    assert (got.at_s - NOW).tolist() == [Action.PLAY, Action.PROGRESS, Action.COMPLETE, Action.RATE]
+
+
+def test_abandoned_and_badly_rated_titles_weigh_less() -> None:
+    told = events(
+        {"action": "rate", "value": 2.0},
+        {"action": "rate", "value": 2.5},
+        {"action": "play", "value": 1.0},
+        {"action": "progress", "progress": 0.09},
+        {"action": "progress", "progress": 0.1},
+        {"action": "rate", "value": 1.0, "progress": 0.05},
+        {"action": "complete"},
+        {"action": "play"},
+    )
+    got, _ = interactions(told, NUMBERS, PROFILES.empty_table(), ())
+    unknown = np.nan
+    np.testing.assert_array_equal(got.weight, np.array([0.3, 1, 1, 0.2, 1, 0.2, 1, 1], np.float32))
+    np.testing.assert_array_equal(got.rating, [2, 2.5, unknown, unknown, unknown, 1, unknown, unknown])
+    np.testing.assert_allclose(got.progress, [unknown, unknown, unknown, 0.09, 0.1, 0.05, 1, unknown], rtol=1e-6)
+
+
+def test_a_profiles_country_is_its_region_where_the_catalogue_has_it() -> None:
+    people = table_of(
+        "profiles",
+        user_id=["u", "u", "v", "u"],
+        profile_id=["p", "q", "p", "p"],
+        country=["US", "FR", None, "DE"],
+    )
+    told = events(*({"user_id": user, "profile_id": profile} for user, profile in ("up", "uq", "vp", "wp")))
+    got, keys = interactions(told, NUMBERS, people, ["DE", "US"])
+    assert dict(zip(map(str, keys), got.region.tolist(), strict=True)) == {"u/p": 1, "u/q": -1, "v/p": -1, "w/p": -1}
+
+
+def test_no_events_give_no_interactions_and_no_words() -> None:
+    got, keys = interactions(events(), NUMBERS, PROFILES.empty_table(), ("DE",))
+    assert (len(got), keys, got.n_profiles) == (0, [], 0)
+    packed, kept = words(events(), NUMBERS)
+    assert packed.shape == kept.shape == (0,)
+
+
+sixty_thirds = st.sampled_from([np.float32(k / 63).item() for k in range(64)])
+shares = st.floats(0, 1, width=32) | sixty_thirds | st.floats(-9, 9, width=32)
+told_rows = st.fixed_dictionaries(
+    {
+        "content_id": st.sampled_from(["a", "b", "c", "unknown"]),
+        "action": st.sampled_from(sorted(ACTION_OF)),
+        "at": st.integers(0, 2**32 - 1),
+        "value": st.none() | st.floats(-1, 12, width=32) | st.sampled_from([0.25, 0.75, 1.25, 4.75]),
+        "progress": st.none() | shares,
+        "device": st.none() | st.sampled_from(sorted(DEVICE_OF)),
+    }
+)
+
+
+@settings(deadline=None)
+@given(st.lists(told_rows, max_size=20))
+def test_words_of_a_table_are_the_packed_events_of_its_rows(rows: list[dict[str, Any]]) -> None:
+    packed, kept = words(events(*rows), NUMBERS)
+    one = np.zeros(1, np.int64)
+    expected = [
+        fold.pack(
+            one + row["at"],
+            one + NUMBERS[row["content_id"]],
+            one + ACTION_OF[row["action"]],
+            one + DEVICE_OF[row["device"] or "other"],
+            one + fold.packed_value(ACTION_OF[row["action"]], row["value"], row["progress"]),
+        )[0]
+        for row in rows
+        if row["content_id"] in NUMBERS
+    ]
+    assert packed.dtype == np.uint64
+    assert packed.tolist() == [int(word) for word in expected]
+    assert kept.tolist() == [row["content_id"] in NUMBERS for row in rows]
+
+
+def test_words_of_an_action_that_is_none_are_refused() -> None:
+    with pytest.raises(DataError, match="events have action sleep; expected one of impression, click, play"):
+        words(events({"action": "play"}, {"action": "sleep"}), NUMBERS)

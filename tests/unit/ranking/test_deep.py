@@ -1,0 +1,164 @@
+"""What the deep ranker's fit and its serving arithmetic promise beyond the contract of rankers."""
+
+import subprocess
+import sys
+
+import example_world as world
+import numpy as np
+import pytest
+import torch
+
+from recray.features.vectorize import item_matrix
+from recray.ranking.deep import DeepRanker, fit
+from recray.ranking.deep_fit import _batch, _statistics
+from recray.ranking.deep_kernel import Kernel
+from recray.ranking.deep_network import Network, loss
+from recray.schema import NO_ITEM, Objective
+from recray.settings import DeepSettings
+
+SMALL = DeepSettings(hidden=(24, 16), embedding_dim=8, dropout=0.5, epochs=3)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _network(config: DeepSettings = SMALL) -> Network:
+    torch.manual_seed(2)
+    features = item_matrix(world.items())
+    network = Network(features, _statistics(world.examples(50, 1), features), config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.1)
+    return network.eval()
+
+
+def test_serving_arithmetic_is_the_network() -> None:
+    network, given = _network(), world.examples(9, 5)
+    given.inputs.history[3] = NO_ITEM
+    given.inputs.user[4] *= 1_000  # beyond what was seen: cut in both
+    batch = _batch(given, np.arange(9), "cpu")
+    with torch.inference_mode():
+        wanted = torch.sigmoid(network(*batch.inputs)).numpy()
+    kernel = Kernel.of(network.tensors(torch.ones(world.N_TITLES, dtype=torch.bool)), world.items())
+    np.testing.assert_allclose(kernel.predict(given.inputs)[given.inputs.items >= 0], wanted, atol=2e-6)
+    with torch.inference_mode():
+        np.testing.assert_allclose(kernel.pool(given.inputs.history), network.taste(batch.inputs[3]).numpy(), atol=1e-6)
+
+
+def test_first_layer_is_one_dense_layer_on_the_concatenation() -> None:
+    network, given = _network(DeepSettings(hidden=(24,), embedding_dim=8)), world.examples(4, 5)
+    user, match, item, history, request = _batch(given, np.arange(4), "cpu").inputs
+    with torch.inference_mode():
+        taste, embedded = network.taste(history)[request], network.embedding(item)
+        parts = (
+            network._standardized(user, "user")[request],
+            taste,
+            network._standardized(network.item_features[item], "item"),
+            embedded,
+            network._standardized(match, "match"),
+            (taste * embedded).sum(dim=1, keepdim=True),
+        )
+        wanted = network.later[0](torch.relu(network.first(torch.cat(parts, dim=1))))
+        torch.testing.assert_close(network(user, match, item, history, request), wanted)
+
+
+def test_newer_titles_weigh_more_in_the_taste() -> None:
+    network = _network()
+    with torch.no_grad():
+        network.attention.zero_()
+        network.decay.fill_(1.0)
+    kernel = Kernel.of(network.tensors(torch.ones(world.N_TITLES, dtype=torch.bool)), world.items())
+    history = np.array([[3, 9, NO_ITEM], [NO_ITEM, NO_ITEM, NO_ITEM], [3, world.N_TITLES, NO_ITEM]], np.int32)
+    taste = kernel.pool(history)
+    np.testing.assert_allclose(taste[0], (2 * kernel.embedding[3] + kernel.embedding[9]) / 3, atol=1e-6)
+    assert np.all(taste[1] == 0)
+    np.testing.assert_allclose(taste[2], kernel.embedding[3], atol=1e-6)  # a title newer than the catalogue is skipped
+
+
+def test_titles_never_seen_get_the_mean_embedding() -> None:
+    seen = torch.zeros(world.N_TITLES, dtype=torch.bool)
+    seen[[4, 5]] = True
+    table = _network().tensors(seen)["embedding"]
+    np.testing.assert_allclose(table[17], (table[4] + table[5]) / 2, atol=1e-7)
+
+
+def test_unknown_outcomes_do_not_reach_the_loss() -> None:
+    given = world.examples(6, 3)
+    batch = _batch(given, np.arange(6), "cpu")
+    logits = torch.randn(len(batch.slot), len(Objective), generator=torch.Generator().manual_seed(0))
+    before = loss(logits, batch.labels, batch.slot, batch.shape, 0.5)
+    assert torch.isfinite(before)
+    moved = logits + 3 * torch.isnan(batch.labels)
+    torch.testing.assert_close(loss(moved, batch.labels, batch.slot, batch.shape, 0.5), before)
+
+
+def test_listwise_part_is_cross_entropy_over_the_candidates_of_a_request() -> None:
+    logits = torch.zeros(5, len(Objective))
+    logits[:, Objective.START] = torch.tensor([1.0, 2.0, 0.5, -1.0, 0.0])
+    labels = torch.full((5, len(Objective)), torch.nan)
+    labels[:, Objective.START] = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])
+    slot = torch.tensor([0, 1, 3, 4, 5])  # requests of three places; the first has two candidates
+    first = torch.log_softmax(torch.tensor([1.0, 2.0]), 0)[0]
+    second = torch.log_softmax(torch.tensor([0.5, -1.0, 0.0]), 0)[1:].mean()
+    listwise = loss(logits, labels, slot, (2, 3), 1.0) - loss(logits, labels, slot, (2, 3), 0.0)
+    torch.testing.assert_close(listwise, -(first + second) / 2)
+
+
+def test_fit_reports_each_epoch_and_keeps_the_best() -> None:
+    reports: list[dict[str, float]] = []
+    train, validation = world.examples(150, 1), world.examples(60, 2)
+    config = DeepSettings(hidden=(24, 16), embedding_dim=8, epochs=12, learning_rate=0.03)
+    ranker = fit(train, validation, world.items(), config, seed=1, device="cpu", report=reports.append)
+    assert [r["epoch"] for r in reports] == list(range(1, len(reports) + 1))
+    best = max(reports, key=lambda r: r["ndcg"])
+    assert len(reports) == min(best["epoch"] + 2, 12)
+    kept = fit(
+        train,
+        validation,
+        world.items(),
+        config.model_copy(update={"epochs": int(best["epoch"])}),
+        seed=1,
+        device="cpu",
+        report=lambda figures: None,
+    )
+    np.testing.assert_array_equal(kept.predict(validation.inputs), ranker.predict(validation.inputs))
+
+
+def test_fit_wraps_the_network_it_steps() -> None:
+    wrapped: list[torch.nn.Module] = []
+
+    class Counted(torch.nn.Module):
+        def __init__(self, inner: torch.nn.Module) -> None:
+            super().__init__()
+            self.inner, self.calls = inner, 0
+
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return self.inner(*inputs)
+
+    def wrap(network: torch.nn.Module) -> torch.nn.Module:
+        wrapped.append(Counted(network))
+        return wrapped[0]
+
+    config = SMALL.model_copy(update={"epochs": 1, "batch_size": 10})
+    silent = {"seed": 1, "device": "cpu", "report": lambda figures: None}
+    fit(world.examples(35, 1), world.examples(10, 2), world.items(), config, wrap=wrap, **silent)
+    assert wrapped[0].calls == 4
+
+
+def test_ranking_with_a_fitted_network_does_not_import_torch() -> None:
+    code = "import sys, recray.ranking.deep; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_many_threads_may_predict_at_once() -> None:
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    kernel = Kernel.of(_network().tensors(torch.ones(world.N_TITLES, dtype=torch.bool)), world.items())
+    ranker, inputs = DeepRanker({}, kernel), [world.examples(4, seed).inputs for seed in range(12)]
+    alone = [ranker.predict(one) for one in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for got, wanted in zip(pool.map(ranker.predict, inputs), alone, strict=True):
+            np.testing.assert_array_equal(got, wanted)
