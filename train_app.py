@@ -5,38 +5,38 @@ The steps are in recray/training/run.py; a search instead of a run: `--search tu
 
 from datetime import datetime
 
-from recray.training.tracking import track
-
 from recray.data.history import open_history
 from recray.settings import Settings
 from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
 from recray.stores.registry import Registry
 from recray.training import run
+from recray.training.tracking import Tracking
 
 
-def train(settings: Settings, data: str, store: OnlineStore | None, say: run.Say, now: datetime) -> run.Outcome:
+def train(
+    settings: Settings, data: str, store: OnlineStore | None, tracker: Tracking, say: run.Say, now: datetime
+) -> run.Outcome:
     """Fit, judge, publish and, if the gate agrees, promote. Ray must be running; without a store no profile is published."""
     history = open_history(Lake(settings.lake_dir), data, settings)
-    with track(f"train-{data}", settings) as tracker:
-        early = run.fit_sources(history, history.periods.sources_end_s, settings, say)
-        drawn = run.draw_examples(history, early, settings, say)
-        rankers = run.fit_rankers(drawn, early, settings, say)
-        rehearsal, _ = run.assemble(history, early, rankers, "rehearsal")
-        chosen = run.choose(run.evaluate(rehearsal, drawn.moments[run.VALIDATION], history, settings), settings)
-        say(f"the {chosen} ranker is best on validation")
-        late = run.fit_sources(history, history.periods.validation_end_s, settings, say)
-        bundle, files = run.assemble(history, late, rankers, "candidate")
-        judged = run.evaluate(bundle, drawn.moments[run.TEST], history, settings)
-        registry = Registry(settings.registry_dir)
-        champion = run.judge_champion(registry, drawn.moments[run.TEST], history, settings)
-        verdict = run.gate(judged, chosen, champion, settings)
-        outcome = run.write_bundle(files, history, settings, run.Judgement(judged, chosen, verdict), now)
-        n_published = run.publish_profiles(history, settings, store) if store else 0
-        say(f"published {n_published} profiles")
-        if verdict.passed:
-            registry.point("champion", outcome.bundle_id, now)
-        tracker.summary(outcome.figures())
+    early = run.fit_sources(history, history.periods.sources_end_s, settings, say)
+    drawn = run.draw_examples(history, early, settings, say)
+    rankers = run.fit_rankers(drawn, early, settings, say)
+    rehearsal, _ = run.assemble(history, early, rankers, "rehearsal")
+    chosen = run.choose(run.evaluate(rehearsal, drawn.moments[run.VALIDATION], history, settings), settings)
+    say(f"the {chosen} ranker is best on validation")
+    late = run.fit_sources(history, history.periods.validation_end_s, settings, say)
+    bundle, files = run.assemble(history, late, rankers, "candidate")
+    judged = run.evaluate(bundle, drawn.moments[run.TEST], history, settings)
+    registry = Registry(settings.registry_dir)
+    champion = run.judge_champion(registry, drawn.moments[run.TEST], history, settings)
+    verdict = run.gate(judged, chosen, champion, settings)
+    outcome = run.write_bundle(files, history, settings, run.Judgement(judged, chosen, verdict), now)
+    n_published = run.publish_profiles(history, settings, store) if store else 0
+    say(f"published {n_published} profiles")
+    if verdict.passed:
+        registry.point("champion", outcome.bundle_id, now)
+    tracker.summarize(outcome.figures())
     return outcome
 
 

@@ -46,7 +46,7 @@ class SourceSettings(Knobs):
     new_release_days: Seconds = 365.0
     n_neighbours: Count = 100
     cowatch_window: Count = 10
-    history: Count = 50
+    history: Count = 30
     history_half_life: Annotated[float, Field(gt=0)] = 4.0
     factors: Count = 64
     als_iterations: Count = 15
@@ -54,9 +54,9 @@ class SourceSettings(Knobs):
     als_alpha: Annotated[float, Field(gt=0)] = 10.0
     n_reference_profiles: Count = 4000
     n_similar_profiles: Count = 80
-    similar_history: Count = 100
+    similar_history: Count = 30
     similar_history_half_life: Annotated[float, Field(gt=0)] = 5.0
-    factors_history: Count = 50
+    factors_history: Count = 20
     factors_history_half_life: Annotated[float, Field(gt=0)] = 4.0
     content_dim: Count = 64
     content_half_life: Annotated[float, Field(gt=0)] = 3.0
@@ -71,7 +71,7 @@ class SequenceSettings(Knobs):
     heads: Count = 1
     dropout: Share = 0.2
     max_length: Count = 100
-    batch_size: Count = 128
+    batch_size: Count = 32
     epochs: Count = 25
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     patience: Count = 4
@@ -132,7 +132,7 @@ class TrainingSettings(Knobs):
     seed: int = 20261122
     n_trials: Count = 8
     max_concurrent_trials: Count = 1
-    n_blocks: Count = 8
+    n_blocks: Count = 2
     logical_cpus: Count = 8
     object_store_bytes: Annotated[int, Field(ge=78_643_200)] = 1_000_000_000
 
@@ -231,7 +231,14 @@ SCALES: Final[Mapping[Scale, Mapping[str, Mapping[str, Any]]]] = {
     "cluster": {
         "sequence": {"dim": 256, "blocks": 3, "max_length": 200, "epochs": 100, "patience": 10},
         "examples": {"n_requests": 2_000_000},
-        "training": {"n_workers": 8, "cpus_per_worker": 4.0, "use_gpu": True, "n_trials": 100, "max_concurrent_trials": 8},
+        "training": {
+            "n_blocks": 200,
+            "n_workers": 8,
+            "cpus_per_worker": 4.0,
+            "use_gpu": True,
+            "n_trials": 100,
+            "max_concurrent_trials": 8,
+        },
         "evaluation": {"n_requests": 100_000},
         "serving": {
             "topology": "composed",

@@ -59,7 +59,9 @@ def examples(n: int, seed: int, *, n_candidates: int = 24, n_titles: int = N_TIT
     match = draws.uniform(size=(n, n_candidates, width("match"))).astype(np.float32)
     same = items_ % _N_CLUSTERS == liked[:, None]
     match[:, :, -1] = same + 0.5 * draws.normal(size=same.shape)
-    worth = 3 * match[:, :, SOURCE_COLUMNS[0]] + 3 * match[:, :, SOURCE_COLUMNS[1]] + 2 * same + 0.7 * draws.gumbel(size=same.shape)
+    worth = (
+        3 * match[:, :, SOURCE_COLUMNS[0]] + 3 * match[:, :, SOURCE_COLUMNS[1]] + 2 * same + 0.7 * draws.gumbel(size=same.shape)
+    )
     worth[items_ < 0] = -np.inf
     started = worth >= np.sort(worth, axis=1)[:, -2:-1]
     labels = np.full((n, n_candidates, len(Objective)), np.nan, np.float32)

@@ -68,9 +68,9 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Make a synthetic world of titles, households and events, and bring it into the lake."""
         from recray.data.ingest import ingest
-        from recray.simulation.world import build, load_world
+        from recray.simulation.world import build, load
 
         chosen = settings_from(settings, home)
         with step(f"simulate {name}") as say:
-            done = ingest(Lake(chosen.lake_dir), name, build(load_world(world)), report=say)
+            done = ingest(Lake(chosen.lake_dir), name, build(load(world)), report=say)
         write_json(json, done.manifest)

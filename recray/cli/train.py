@@ -41,9 +41,14 @@ def train_set(settings: Settings, data: str, *, publish: bool) -> "Outcome":
 
     with step(f"train on {data}") as say, store_of(settings) as url:
         from recray.stores.connect import open_store
+        from recray.training import tracking
 
         store = open_store(settings.store, url) if publish else None
-        outcome = train(settings, data, store, say, datetime.now(UTC))
+        tracker = tracking.start(f"train-{data}", settings.model_dump(mode="json"), settings.home / "tracking", os.environ)
+        try:
+            outcome = train(settings, data, store, tracker, say, datetime.now(UTC))
+        finally:
+            tracker.finish()
     show_figures(outcome.judgement.facts()["metrics"], outcome.judgement.chosen)
     verdict = outcome.judgement.verdict
     console.print(f"gate: [{'green]passed' if verdict.passed else 'yellow]not passed; the champion stays'}[/]")
@@ -105,15 +110,16 @@ def register(app: typer.Typer) -> None:
 
 
 def search_set(settings: Settings, data: str, space: Path) -> dict[str, Any]:
-    """Search a space on the examples of a data set and show the best trials."""
+    """Search a space on a data set; a search that was interrupted goes on. Shows and returns the best settings and all trials."""
     start_ray(settings)
+    from recray.training.run import search_data
     from recray.training.search import run_search
-    from recray.training.sweep_inputs import prepare_inputs
 
     with step(f"search {space.name} on {data}") as say:
-        result = run_search(space, settings, prepare_inputs(settings, data, say), say)
-    console.print(result.best)
-    return {"best": result.best, "trials": result.trials}
+        found = run_search(space, settings, search_data(settings, data, say), name=f"{data}-{space.stem}")
+    console.print(f"best {found.value:.4f} with", found.best)
+    console.print(f"[dim]{settings.home / 'sweeps' / f'{data}-{space.stem}'}: best.yaml is a settings file of differences[/]")
+    return {"best": found.best, "value": found.value, "trials": found.trials}
 
 
 def main() -> None:

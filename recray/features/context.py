@@ -19,6 +19,7 @@ def weekend(requests: Requests) -> Floats:
 
 
 def device(requests: Requests) -> Floats:
+    """Whether a television, a mobile, a desktop; another device is none of them."""
     known = np.array([Device.TV, Device.MOBILE, Device.DESKTOP])
     return (requests.device[:, None] == known).astype(np.float32)
 
@@ -30,4 +31,5 @@ def page(requests: Requests) -> Floats:
 
 
 def region(requests: Requests) -> Floats:
+    """Two signs of the region asked from; zeros when it is not known."""
     return signs(requests.region, 2)

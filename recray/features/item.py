@@ -13,6 +13,7 @@ def kind(items: Items) -> Floats:
 
 
 def genres(items: Items) -> Floats:
+    """Shares of the catalogue's most frequent genres; rarer ones have no column."""
     return items.genre_table
 
 
@@ -57,6 +58,7 @@ def regional_popularity(items: Items) -> Floats:
 
 
 def completion(items: Items) -> Floats:
+    """Mean share watched, shrunk to the catalogue's mean."""
     return items.completion.astype(np.float32)[:, None]
 
 

@@ -39,10 +39,12 @@ def signs(words: Sequence[str | None], width: int) -> Floats:
 
 
 def country(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Three signs of the profile's country; zeros when it is not set."""
     return signs([s.country for s in profiles.settings], 3)
 
 
 def language(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Three signs of the profile's language; zeros when it is not set."""
     return signs([s.language for s in profiles.settings], 3)
 
 
@@ -95,6 +97,7 @@ def genre_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 
 def device_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
+    """Share of all events ever on each device; zeros before the first."""
     _, _, device, _ = _totals(profiles)
     return device / np.maximum(device.sum(axis=1, keepdims=True), 1)
 

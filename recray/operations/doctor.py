@@ -191,7 +191,7 @@ def _installed() -> dict[str, str]:
 
 def _machine(home: Path) -> Machine:
     there = next(path for path in (home.absolute(), *home.absolute().parents) if path.exists())
-    shm = Path("/dev/shm")  # noqa: S108  # Ray's object store lies there
+    shm = Path("/dev/shm")  # where the object store of Ray lies
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # a container's limit; "max" when there is none
         memory_bytes = min(memory_bytes, int(Path("/sys/fs/cgroup/memory.max").read_text()))

@@ -157,7 +157,8 @@ def _history(
     first_s = np.where(before, past_s, generator.integers(start_s, end_s, n_works))
     added_s = np.minimum(first_s[franchise] + part * _BETWEEN_PARTS_DAYS * DAY_S, end_s - 1)
     age_days = np.where(before, generator.exponential(2_500, n_works), generator.exponential(60, n_works))
-    released_s = first_s - (np.minimum(age_days, 30 * 365) * DAY_S).astype(np.int64)
+    age_days = np.minimum(age_days, 30 * 365) + np.bincount(franchise) * _BETWEEN_PARTS_DAYS
+    released_s = first_s - (age_days * DAY_S).astype(np.int64)
     return added_s, released_s[franchise] + part * _BETWEEN_PARTS_DAYS * DAY_S
 
 

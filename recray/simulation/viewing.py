@@ -18,13 +18,13 @@ SHOWN: Final = 6
 _POOL: Final = 12
 """Titles considered from each of: what everybody watches, the profile's tastes, what is new."""
 _REMEMBERED: Final = 48
-_TASTE_PULL: Final = 3.0
+_TASTE_PULL: Final = 4.0
 _APPEAL_PULL: Final = 0.4
 _NOVELTY: Final = 1.2
 _NOVELTY_DAYS: Final = 21.0
-_SUCCESSOR_PULL: Final = 3.5
+_SUCCESSOR_PULL: Final = 4.5
 _PLATFORM_NOISE: Final = 0.8
-_START_BIAS: Final = -1.1
+_START_BIAS: Final = -1.6
 _EXAMINED_DECAY: Final = 0.22
 """Chance to look at position p is exp(-0.22 p): the position bias of the log."""
 _FINISHED: Final = 0.9
@@ -221,7 +221,7 @@ class _Audience:
         """Log what the viewers do with their screens and remember what they watch; returns when each leaves [m] int64."""
         shape = visit.shown.shape
         there = visit.shown >= 0
-        wish = _START_BIAS + self._viewers.eagerness[visit.who][:, None] + 2.2 * affinity + 1.6 * follows
+        wish = _START_BIAS + self._viewers.eagerness[visit.who][:, None] + 3.0 * affinity + 2.2 * follows
         examined = there & (self._generator.random(shape) < np.exp(-_EXAMINED_DECAY * np.arange(SHOWN)))
         starts = examined & (self._generator.random(shape) < 1 / (1 + np.exp(-wish)))
         starts &= np.cumsum(starts, axis=1) <= _MOST_PLAYS

@@ -130,7 +130,7 @@ def _viewers(
     child = (size >= 3) & (_seat(accounts) == size - 1) & (generator.random(n) < 0.7)
     tastes = generator.integers(0, N_TASTES, (n, 3))
     tastes[child] = generator.choice(CHILDREN_TASTES, (int(child.sum()), 3))
-    mixed = np.einsum("nt,ntd->nd", generator.dirichlet([4.0, 1.5, 0.7], n), catalogue.taste_vector[tastes])
+    mixed = np.einsum("nt,ntd->nd", generator.dirichlet([6.0, 1.5, 0.5], n), catalogue.taste_vector[tastes])
     vector = mixed + 0.05 * generator.normal(size=mixed.shape)
     shares = np.array([region.share for region in REGIONS[: settings.n_regions]])
     start_s, end_s = settings.window_s

@@ -63,10 +63,10 @@ class EmbeddedStore:
     killed leaves the server running, with all its data; the next start joins it, and `shut_down` ends it.
     """
 
-    url: str
+    url: str = field(repr=False)
     pid: int
-    _process: subprocess.Popen[bytes] | None = None
-    _starter_pid: int = field(default_factory=os.getpid)
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _starter_pid: int = field(default_factory=os.getpid, repr=False)
 
     @classmethod
     def start(cls, home: Path, port: int = 0, timeout_s: float = 30.0) -> Self:

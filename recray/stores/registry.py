@@ -86,6 +86,17 @@ class Registry:
             raise ModelError(f"bundle {bundle_id} holds {sorted(extra)}, which its manifest does not list; remove the bundle")
         return manifest, {name: _verified(bundle_id, folder, name, facts) for name, facts in listed.items()}
 
+    def manifest(self, bundle_id: str) -> dict[str, Any]:
+        """Manifest of a bundle whose files are not read: for listings. What is served goes through `read`.
+
+        Raises:
+            ModelError: there is no such bundle, or its manifest was altered.
+        """
+        try:
+            return _parsed(bundle_id, (self._folder(bundle_id) / _MANIFEST).read_bytes())
+        except OSError as problem:
+            raise ModelError(f"bundle {bundle_id} has no readable manifest ({problem}); {self._offer()}") from problem
+
     def ids(self) -> list[str]:
         """Ids of the bundles on disk, oldest first, verified or not."""
         if not self._bundles.is_dir():

@@ -7,7 +7,7 @@ request path that serves it.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -45,6 +45,7 @@ class _Held:
     bundle: Bundle
     known: Profiles
     settings: Settings
+    once: list[Candidates] = field(default_factory=list)
 
     def named(self, name: str) -> Bundle:
         return self.bundle
@@ -53,8 +54,11 @@ class _Held:
         return self.known
 
     async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
-        stage = CandidateStage(self.bundle.items, self.bundle.text, self.bundle.sources, self.settings.sources)
-        return stage.generate(requests, profiles, trace=trace)
+        # Every ranker is judged on the same batch, and its candidates do not depend on the ranker.
+        if not self.once:
+            stage = CandidateStage(self.bundle.items, self.bundle.text, self.bundle.sources, self.settings.sources)
+            self.once.append(stage.generate(requests, profiles, trace=trace))
+        return self.once[0]
 
     async def predict(self, bundle_id: str, ranker: str, batch: Any) -> Floats:
         return self.bundle.rankers[ranker].predict(batch)

@@ -37,6 +37,7 @@ from recray.training.fit_deep import fit_deep_on_ray
 from recray.training.fit_sequence import fit_sequence_on_ray
 from recray.training.judge import Judged, judge
 from recray.training.samples import sample_profiles
+from recray.training.search import SearchData
 
 Say = Callable[[str], None]
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -257,6 +258,19 @@ def evaluate_stored(settings: Settings, data: str, name: str, say: Say) -> dict[
     say(f"replayed {len(moments)} moments")
     judged = evaluate(from_bytes(bundle_id, manifest, files), moments, history, settings)
     return {name: one.figures for name, one in judged.items()}
+
+
+def search_data(settings: Settings, data: str, say: Say) -> SearchData:
+    """What trials are fitted on: examples of the second period, and the interactions before it; made once per data set."""
+    history = open_history(Lake(settings.lake_dir), data, settings)
+    folder = settings.home / "examples" / data
+    items = history.catalogue(history.periods.sources_end_s)
+    if not (folder / TRAIN).is_dir() or not (folder / VALIDATION).is_dir():
+        early = fit_sources(history, history.periods.sources_end_s, settings, say)
+        draw_examples(history, early, settings, say)
+    known = history.until(history.periods.sources_end_s)
+    recent = history.between(history.periods.sources_end_s, history.periods.rankers_end_s)
+    return SearchData(items, folder, known, recent)
 
 
 def git_commit() -> str | None:

@@ -24,7 +24,11 @@ export async function ask(path, { method = "GET", query = {}, body, signal, toke
     answer = await fetch(url, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, "The server cannot be reached", "No answer came. Check that recray is running, then try again.");
+    throw new Problem(
+      0,
+      "The server cannot be reached",
+      "No answer came. Check that recray is running, then try again.",
+    );
   }
   const text = await answer.text();
   const data = decode(text, answer.headers.get("content-type"));

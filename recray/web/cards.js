@@ -47,7 +47,13 @@ export function refill(element, item, context) {
   element.querySelector(".card-more")?.remove();
   element.querySelector(".card-progress")?.remove();
   if (item.progress) {
-    element.append(h("span", { class: "card-progress", vars: { progress: item.progress }, title: `Watched ${percent(item.progress)}` }));
+    element.append(
+      h("span", {
+        class: "card-progress",
+        vars: { progress: item.progress },
+        title: `Watched ${percent(item.progress)}`,
+      }),
+    );
   }
   element.append(more(item));
   return element;
@@ -84,7 +90,12 @@ export function actions(item) {
   return h(
     "div",
     { class: "actions" },
-    h("button", { type: "button", class: "play-button", "data-action": "play", "aria-label": named("Play") }, icon("play"), h("span", {}, "Play")),
+    h(
+      "button",
+      { type: "button", class: "play-button", "data-action": "play", "aria-label": named("Play") },
+      icon("play"),
+      h("span", {}, "Play"),
+    ),
     iconButton("like", named("Like"), { "data-action": "like", "aria-pressed": String(liked.has(item.content_id)) }),
     iconButton("dislike", named("Dislike"), { "data-action": "dislike" }),
     iconButton("hide", named("Hide"), { "data-action": "hide" }),
@@ -98,7 +109,12 @@ function more(item) {
     { class: "card-more" },
     h("p", { class: "more-name" }, item.name),
     item.reason ? h("p", { class: "reason" }, item.reason) : null,
-    h("p", { class: "origin" }, item.source ? h("span", { class: "source" }, item.source) : null, h("span", { class: "score" }, scoreWord(item.score))),
+    h(
+      "p",
+      { class: "origin" },
+      item.source ? h("span", { class: "source" }, item.source) : null,
+      h("span", { class: "score" }, scoreWord(item.score)),
+    ),
     actions(item),
   );
 }

@@ -13,7 +13,11 @@ export function difference(before, after) {
 export function summary({ fresh, gone, moved }) {
   const total = fresh.length + gone.length + moved.length;
   if (!total) return "No title changed";
-  const parts = [[fresh, "new"], [gone, "gone"], [moved, "moved"]];
+  const parts = [
+    [fresh, "new"],
+    [gone, "gone"],
+    [moved, "moved"],
+  ];
   const words = parts.filter(([list]) => list.length).map(([list, name]) => `${list.length} ${name}`);
   return `${total} ${total === 1 ? "title" : "titles"} changed (${words.join(", ")})`;
 }
@@ -41,7 +45,8 @@ function outOfOrder(ids, order) {
   const best = ids.map(() => ({ length: 1, from: -1 }));
   ids.forEach((id, i) => {
     for (let j = 0; j < i; j += 1) {
-      if (order(ids[j]) < order(id) && best[j].length >= best[i].length) best[i] = { length: best[j].length + 1, from: j };
+      if (order(ids[j]) < order(id) && best[j].length >= best[i].length)
+        best[i] = { length: best[j].length + 1, from: j };
     }
   });
   const keep = new Set();

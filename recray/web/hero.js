@@ -10,17 +10,30 @@ export function renderHero(stage, page) {
   const item = row?.items[0];
   stage.hidden = !item;
   if (!item) return stage.replaceChildren();
-  const context = { recommendation_id: page.recommendation_id, row: 0, row_id: row.row_id, position: item.position ?? 0 };
+  const context = {
+    recommendation_id: page.recommendation_id,
+    row: 0,
+    row_id: row.row_id,
+    position: item.position ?? 0,
+  };
   const changed = stage.dataset.contentId !== item.content_id;
   bind(stage, item, context);
   stage.setAttribute("aria-label", `First pick: ${item.name}`);
-  const words = h("div", { class: "hero-words" },
+  const words = h(
+    "div",
+    { class: "hero-words" },
     h("p", { class: "eyebrow" }, eyebrow(page.profile)),
     h("h1", { class: item.name.length > 28 ? "long" : null }, item.name),
     factLine(item),
     item.reason ? h("p", { class: "reason" }, item.reason) : null,
-    h("p", { class: "origin" }, item.source ? h("span", { class: "source" }, item.source) : null, h("span", { class: "score" }, scoreWord(item.score))),
-    actions(item));
+    h(
+      "p",
+      { class: "origin" },
+      item.source ? h("span", { class: "source" }, item.source) : null,
+      h("span", { class: "score" }, scoreWord(item.score)),
+    ),
+    actions(item),
+  );
   if (!changed) return stage.querySelector(".hero-words").replaceWith(words);
   const look = lookOf(item);
   stage.style.setProperty("--ground", look.colours.ground);

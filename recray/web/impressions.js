@@ -11,12 +11,19 @@ export function watchImpressions(send) {
   const waiting = new Map();
   let batch = [];
 
-  const observer = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) {
-      clearTimeout(waiting.get(target));
-      if (isIntersecting) waiting.set(target, setTimeout(() => note(target), DWELL_MS));
-    }
-  }, { threshold: 0.6 });
+  const observer = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        clearTimeout(waiting.get(target));
+        if (isIntersecting)
+          waiting.set(
+            target,
+            setTimeout(() => note(target), DWELL_MS),
+          );
+      }
+    },
+    { threshold: 0.6 },
+  );
 
   function note(element) {
     const title = element.isConnected ? titleAt(element) : null;

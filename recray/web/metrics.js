@@ -22,13 +22,16 @@ function sampleOf(line) {
   const match = LINE.exec(line);
   if (!match) return null;
   const [, name, inside = "", value] = match;
-  const labels = Object.fromEntries([...inside.matchAll(LABEL)].map(([, label, word]) => [label, word.replace(/\\(.)/g, "$1")]));
+  const labels = Object.fromEntries(
+    [...inside.matchAll(LABEL)].map(([, label, word]) => [label, word.replace(/\\(.)/g, "$1")]),
+  );
   return { key: `${name}{${inside}}`, name, labels, value: Number(value.replace("Inf", "Infinity")) };
 }
 
 /** Counters and gauges: no parts of distributions, no creation times. */
 export function plain({ types, samples }) {
-  const isPart = (name) => name.endsWith("_created") || /histogram|summary/.test(types.get(name.replace(/_(bucket|sum|count)$/, "")));
+  const isPart = (name) =>
+    name.endsWith("_created") || /histogram|summary/.test(types.get(name.replace(/_(bucket|sum|count)$/, "")));
   return [...samples.values()].filter(({ name }) => !isPart(name));
 }
 
@@ -57,7 +60,14 @@ export function distributions(now, before) {
 
 function digestOf({ family, label, buckets, sum, count }) {
   const sorted = [...buckets].sort(([a], [b]) => a - b);
-  return { family, label, count, mean: count ? sum / count : NaN, p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99) };
+  return {
+    family,
+    label,
+    count,
+    mean: count ? sum / count : NaN,
+    p50: quantile(sorted, 0.5),
+    p99: quantile(sorted, 0.99),
+  };
 }
 
 /** Interpolates inside the bucket that holds the quantile, as Prometheus does; NaN when nothing was seen. */

@@ -14,7 +14,12 @@ const ring = (cx, cy, r, stroke, width) => circle(cx, cy, r, "none", { stroke, "
 function sun(random, w, h, c) {
   const [x, y, r] = [between(random, 0.3, 0.7) * w, between(random, 0.3, 0.38) * h, between(random, 0.22, 0.3) * h];
   const cuts = range(6).map((i) => rect(0, y + (r * (i + 1)) / 6.4, w, 1.5 + i * 1.9, c.deep));
-  return [rect(0, 0, w, h, c.deep), circle(x, y, r * 1.32, c.main, { opacity: 0.28 }), circle(x, y, r, c.second), ...cuts];
+  return [
+    rect(0, 0, w, h, c.deep),
+    circle(x, y, r * 1.32, c.main, { opacity: 0.28 }),
+    circle(x, y, r, c.second),
+    ...cuts,
+  ];
 }
 
 function rays(random, w, h, c) {
@@ -25,7 +30,9 @@ function rays(random, w, h, c) {
   const at = (angle) => [x + Math.cos(angle) * far, y + Math.sin(angle) * far];
   const beams = range(n).map((i) => {
     const angle = turn + (i / n) * Math.PI * 2;
-    return polygon([[x, y], at(angle), at(angle + Math.PI / n)], i % 3 ? c.main : c.second, { opacity: i % 2 ? 0.85 : 0.5 });
+    return polygon([[x, y], at(angle), at(angle + Math.PI / n)], i % 3 ? c.main : c.second, {
+      opacity: i % 2 ? 0.85 : 0.5,
+    });
   });
   return [rect(0, 0, w, h, c.deep), ...beams, circle(x, y, h * 0.07, c.light)];
 }
@@ -36,7 +43,9 @@ function stripes(random, w, h, c) {
   const step = (h * 0.85) / n;
   const moon = circle(between(random, 0.3, 0.7) * w, h * 0.34, h * between(random, 0.17, 0.24), c.second);
   const slats = range(n + 4).map((i) =>
-    rect(-w, (i - 2) * step, w * 3, step * between(random, 0.36, 0.62), c.ground, { transform: `rotate(${tilt} ${w / 2} ${h / 3})` }),
+    rect(-w, (i - 2) * step, w * 3, step * between(random, 0.36, 0.62), c.ground, {
+      transform: `rotate(${tilt} ${w / 2} ${h / 3})`,
+    }),
   );
   return [rect(0, 0, w, h, c.main), moon, ...slats];
 }
@@ -46,10 +55,20 @@ function orbits(random, w, h, c) {
   const step = h * between(random, 0.065, 0.085);
   const tracks = range(5).flatMap((i) => {
     const [r, angle] = [step * (i + 1.6), random() * Math.PI * 2];
-    const moon = circle(x + Math.cos(angle) * r, y + Math.sin(angle) * r, between(random, 3, 9), i % 2 ? c.second : c.light);
+    const moon = circle(
+      x + Math.cos(angle) * r,
+      y + Math.sin(angle) * r,
+      between(random, 3, 9),
+      i % 2 ? c.second : c.light,
+    );
     return [ring(x, y, r, c.main, i % 2 ? 1 : 2.5), moon];
   });
-  return [rect(0, 0, w, h, c.deep), ...tracks, circle(x, y, step, c.main), circle(x - step / 3, y - step / 3, step / 2, c.light)];
+  return [
+    rect(0, 0, w, h, c.deep),
+    ...tracks,
+    circle(x, y, step, c.main),
+    circle(x - step / 3, y - step / 3, step / 2, c.light),
+  ];
 }
 
 function bubbles(random, w, h, c) {
@@ -81,7 +100,16 @@ function chevrons(random, w, h, c) {
   const fills = [c.main, c.deep, c.second, c.main, c.light, c.ground];
   const bands = range(n).map((i) => {
     const y = h * 0.02 + i * step;
-    return polygon([[0, y], [x, y + lead], [w, y], [w, h * 1.2], [0, h * 1.2]], fills[i]);
+    return polygon(
+      [
+        [0, y],
+        [x, y + lead],
+        [w, y],
+        [w, h * 1.2],
+        [0, h * 1.2],
+      ],
+      fills[i],
+    );
   });
   return [rect(0, 0, w, h, c.second), ...bands];
 }
@@ -107,7 +135,10 @@ function tiles(random, w, h, c) {
   return range(n * Math.ceil(h / a)).flatMap((i) => {
     const [x, y] = [(i % n) * a, Math.floor(i / n) * a];
     const quarter = Math.floor(random() * 4) * 90;
-    const shape = random() < 0.3 ? circle(x + a / 2, y + a / 2, a * 0.36, pick()) : path(`M${x} ${y}h${a}a${a} ${a} 0 0 1-${a} ${a}z`, pick());
+    const shape =
+      random() < 0.3
+        ? circle(x + a / 2, y + a / 2, a * 0.36, pick())
+        : path(`M${x} ${y}h${a}a${a} ${a} 0 0 1-${a} ${a}z`, pick());
     if (shape.tagName === "path") shape.setAttribute("transform", `rotate(${quarter} ${x + a / 2} ${y + a / 2})`);
     return [rect(x, y, a + 0.5, a + 0.5, random() < 0.5 ? c.deep : c.main), shape];
   });
@@ -118,8 +149,19 @@ function peaks(random, w, h, c) {
     const points = range(6).map((i) => [(i / 5) * w, (top + (i % 2 ? -0.09 : 0.07) * random() * 2) * h]);
     return polygon([[0, h], ...points, [w, h]], fill, { opacity });
   };
-  const moon = circle(between(random, 0.2, 0.8) * w, between(random, 0.14, 0.24) * h, between(random, 0.07, 0.13) * h, c.light);
-  return [rect(0, 0, w, h, c.deep), moon, layer(0.36, c.second, 0.75), layer(0.48, c.main, 0.95), layer(0.6, c.ground, 1)];
+  const moon = circle(
+    between(random, 0.2, 0.8) * w,
+    between(random, 0.14, 0.24) * h,
+    between(random, 0.07, 0.13) * h,
+    c.light,
+  );
+  return [
+    rect(0, 0, w, h, c.deep),
+    moon,
+    layer(0.36, c.second, 0.75),
+    layer(0.48, c.main, 0.95),
+    layer(0.6, c.ground, 1),
+  ];
 }
 
 function waves(random, w, h, c) {
@@ -149,7 +191,9 @@ function skyline(random, w, h, c) {
   const moon = circle(between(random, 0.2, 0.8) * w, h * 0.22, h * between(random, 0.1, 0.16), c.second);
   const towers = range(n).flatMap((i) => {
     const [x, top, wide] = [(i / n) * w, h * between(random, 0.22, 0.5), w / n];
-    const lit = range(7).filter(() => random() < 0.45).map((k) => rect(x + wide * 0.3, top + 10 + k * 14, wide * 0.4, 5, c.light, { opacity: 0.85 }));
+    const lit = range(7)
+      .filter(() => random() < 0.45)
+      .map((k) => rect(x + wide * 0.3, top + 10 + k * 14, wide * 0.4, 5, c.light, { opacity: 0.85 }));
     return [rect(x, top, wide + 0.5, h, i % 2 ? c.ground : c.deep), ...lit];
   });
   return [rect(0, 0, w, h, c.main), moon, ...towers];
@@ -168,8 +212,16 @@ function bars(random, w, h, c) {
 function grid(random, w, h, c) {
   const [x, y] = [w * between(random, 0.35, 0.65), h * 0.4];
   const line = (x1, y1, x2, y2) => s("line", { x1, y1, x2, y2, stroke: c.main, "stroke-width": 1.4 });
-  const floor = [...range(15).map((i) => line(x, y, x + (i - 7) * w * 0.34, h)), ...range(8).map((i) => line(0, y + i * i * h * 0.012, w, y + i * i * h * 0.012))];
-  return [rect(0, 0, w, h, c.deep), circle(x, y - h * 0.06, h * between(random, 0.16, 0.22), c.second), rect(0, y, w, h, c.ground), ...floor];
+  const floor = [
+    ...range(15).map((i) => line(x, y, x + (i - 7) * w * 0.34, h)),
+    ...range(8).map((i) => line(0, y + i * i * h * 0.012, w, y + i * i * h * 0.012)),
+  ];
+  return [
+    rect(0, 0, w, h, c.deep),
+    circle(x, y - h * 0.06, h * between(random, 0.16, 0.22), c.second),
+    rect(0, y, w, h, c.ground),
+    ...floor,
+  ];
 }
 
 function eye(random, w, h, c) {
@@ -177,9 +229,35 @@ function eye(random, w, h, c) {
   const lids = range(4).map((i) => {
     const wide = w * (0.74 - i * 0.1);
     const tall = r * (2.9 - i * 0.32);
-    return path(`M${x - wide} ${y}Q${x} ${y - tall} ${x + wide} ${y}Q${x} ${y + tall} ${x - wide} ${y}z`, [c.main, c.deep, c.second, c.ground][i]);
+    return path(
+      `M${x - wide} ${y}Q${x} ${y - tall} ${x + wide} ${y}Q${x} ${y + tall} ${x - wide} ${y}z`,
+      [c.main, c.deep, c.second, c.ground][i],
+    );
   });
-  return [rect(0, 0, w, h, c.deep), ...lids, circle(x, y, r * 0.8, c.main), circle(x, y, r * 0.42, c.ground), circle(x + r * 0.25, y - r * 0.25, r * 0.16, c.light)];
+  return [
+    rect(0, 0, w, h, c.deep),
+    ...lids,
+    circle(x, y, r * 0.8, c.main),
+    circle(x, y, r * 0.42, c.ground),
+    circle(x + r * 0.25, y - r * 0.25, r * 0.16, c.light),
+  ];
 }
 
-export const MOTIFS = { sun, rays, stripes, orbits, bubbles, shards, chevrons, dots, tiles, peaks, waves, arches, skyline, bars, grid, eye };
+export const MOTIFS = {
+  sun,
+  rays,
+  stripes,
+  orbits,
+  bubbles,
+  shards,
+  chevrons,
+  dots,
+  tiles,
+  peaks,
+  waves,
+  arches,
+  skyline,
+  bars,
+  grid,
+  eye,
+};

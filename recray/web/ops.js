@@ -29,7 +29,9 @@ async function health(path) {
 function detail(data) {
   if (!data || typeof data !== "object") return String(data || "");
   const word = (value) => (value && typeof value === "object" ? JSON.stringify(value) : String(value));
-  return Object.entries(data).map(([name, value]) => `${name} ${word(value)}`).join(", ");
+  return Object.entries(data)
+    .map(([name, value]) => `${name} ${word(value)}`)
+    .join(", ");
 }
 
 async function readMetrics() {
@@ -44,7 +46,14 @@ async function readMetrics() {
 
 function tile(title, value, note, more = {}) {
   const { good = true, line = null } = more;
-  return h("article", { class: good ? "tile" : "tile bad" }, h("h2", {}, title), h("p", { class: "tile-value" }, value), line, h("p", { class: "tile-note" }, note));
+  return h(
+    "article",
+    { class: good ? "tile" : "tile bad" },
+    h("h2", {}, title),
+    h("p", { class: "tile-value" }, value),
+    line,
+    h("p", { class: "tile-note" }, note),
+  );
 }
 
 function trafficTiles() {
@@ -53,7 +62,9 @@ function trafficTiles() {
     const only = { test: (name) => pattern.test(name) && !(but && but.test(name)) };
     const totals = readings.map((reading) => [reading.at_ms, total(reading, only)]);
     if (!now || totals.at(-1)[1] === null) return [];
-    const rates = totals.slice(1).map(([at_ms, value], i) => Math.max(0, ((value - (totals[i][1] ?? 0)) * 1000) / (at_ms - totals[i][0])));
+    const rates = totals
+      .slice(1)
+      .map(([at_ms, value], i) => Math.max(0, ((value - (totals[i][1] ?? 0)) * 1000) / (at_ms - totals[i][0])));
     const bad = /Failures|Degraded/.test(title) && (rates.at(-1) || 0) > 0;
     const rate = rates.length ? `${number(rates.at(-1), 1)} /s` : "measuring";
     return [tile(title, rate, `${number(totals.at(-1)[1])} in all`, { good: !bad, line: sparkline(rates) })];
@@ -85,7 +96,9 @@ function drawDistributions() {
     families.set(each.family, [...(families.get(each.family) || []), each]);
   }
   const none = h("p", { class: "muted" }, "The server publishes no histogram.");
-  $("#latency").replaceChildren(...(families.size ? [...families].map(([family, each]) => distributionTable(family, each)) : [none]));
+  $("#latency").replaceChildren(
+    ...(families.size ? [...families].map(([family, each]) => distributionTable(family, each)) : [none]),
+  );
 }
 
 function distributionTable(family, each) {
@@ -93,14 +106,32 @@ function distributionTable(family, each) {
   const seen = (value) => (Number.isFinite(value) ? `${number(value * factor, 2)} ${unit}` : "–");
   const top = Math.max(...each.map(({ p99 }) => p99 || 0), 1e-9);
   const bar = ({ p50, p99 }) => h("span", { class: "range", vars: { p50: (p50 || 0) / top, p99: (p99 || 0) / top } });
-  const rows = each.map((one) => [one.label || "all", number(one.count), seen(one.mean), seen(one.p50), seen(one.p99), bar(one)]);
+  const rows = each.map((one) => [
+    one.label || "all",
+    number(one.count),
+    seen(one.mean),
+    seen(one.p50),
+    seen(one.p99),
+    bar(one),
+  ]);
   return h("div", { class: "scroll" }, table(family, ["", "Count", "Mean", "p50", "p99", "p50 to p99"], rows));
 }
 
 function drawSeries() {
-  const labels = (sample) => Object.entries(sample.labels).map(([name, value]) => `${name}=${value}`).join("  ");
-  const rows = plain(readings.at(-1)).map((sample) => [h("code", {}, sample.name), labels(sample), number(sample.value, 3)]);
-  $("#series").replaceChildren(rows.length ? table("", ["Series", "Labels", "Value"], rows) : h("p", { class: "muted" }, "No series starts with recray_."));
+  const labels = (sample) =>
+    Object.entries(sample.labels)
+      .map(([name, value]) => `${name}=${value}`)
+      .join("  ");
+  const rows = plain(readings.at(-1)).map((sample) => [
+    h("code", {}, sample.name),
+    labels(sample),
+    number(sample.value, 3),
+  ]);
+  $("#series").replaceChildren(
+    rows.length
+      ? table("", ["Series", "Labels", "Value"], rows)
+      : h("p", { class: "muted" }, "No series starts with recray_."),
+  );
 }
 
 async function drawRegistry() {
@@ -108,8 +139,18 @@ async function drawRegistry() {
   const drawn = JSON.stringify([bundles, experiments].map((each) => each.value?.data ?? each.reason?.message));
   if (drawn === state.drawn) return;
   state.drawn = drawn;
-  show($("#bundle-list"), bundles, ({ bundles: list, ...aliases }) => list.map((bundle) => bundleCard(bundle, aliases, promote)), "The registry holds no bundle.");
-  show($("#experiment-list"), experiments, (data) => (data.experiments || []).map(experimentCard), "No experiment runs: every request goes to the champion.");
+  show(
+    $("#bundle-list"),
+    bundles,
+    ({ bundles: list, ...aliases }) => list.map((bundle) => bundleCard(bundle, aliases, promote)),
+    "The registry holds no bundle.",
+  );
+  show(
+    $("#experiment-list"),
+    experiments,
+    (data) => (data.experiments || []).map(experimentCard),
+    "No experiment runs: every request goes to the champion.",
+  );
 }
 
 function show(box, { value, reason }, draw, none) {
@@ -128,21 +169,28 @@ function confirm(title, text, verb) {
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      state.token = $("#token").value;
-      resolve(dialog.returnValue === "yes");
-    }, { once: true });
+    dialog.addEventListener(
+      "close",
+      () => {
+        state.token = $("#token").value;
+        resolve(dialog.returnValue === "yes");
+      },
+      { once: true },
+    );
   });
 }
 
 async function promote(id) {
   const text = `${id} becomes the champion. Requests that are being answered finish with the present one; no request fails.`;
-  if (await confirm("Promote this bundle?", text, "Promote")) await change(() => api.promote(id, state.token), `${id} is the champion now`);
+  if (await confirm("Promote this bundle?", text, "Promote"))
+    await change(() => api.promote(id, state.token), `${id} is the champion now`);
 }
 
 async function rollback() {
-  const text = "The champion before this one takes charge again. Requests that are being answered finish with the present one.";
-  if (await confirm("Roll back the champion?", text, "Roll back")) await change(() => api.rollback(state.token), "Rolled back");
+  const text =
+    "The champion before this one takes charge again. Requests that are being answered finish with the present one.";
+  if (await confirm("Roll back the champion?", text, "Roll back"))
+    await change(() => api.rollback(state.token), "Rolled back");
 }
 
 async function change(call, done) {

@@ -2,7 +2,7 @@
 
 import { poster } from "./art.js";
 import { percent } from "./cards.js";
-import { $, h, icon } from "./dom.js";
+import { $, icon } from "./dom.js";
 
 const FINISHED = 0.9;
 const TICK_MS = 200;
@@ -12,16 +12,15 @@ const STEP = 0.004;
 export function createPlayer(onStop) {
   const bar = $("#player");
   const state = { title: null, progress: 0, timer: 0 };
-  const range = h("input", {
-    type: "range", min: 0, max: 100, step: 1, id: "player-range", "aria-label": "Watched, percent",
-    on: { input: () => set(range.valueAsNumber / 100) },
-  });
-  const share = h("output", { class: "player-share", for: "player-range" });
-  const stop = h("button", { type: "button", class: "button", id: "player-stop", on: { click: () => finish() } }, icon("stop"), h("span", {}));
-  const end = h("button", { type: "button", class: "button strong", id: "player-end", on: { click: () => finish(1) } }, icon("check"), "Watch to the end");
-  const name = h("p", { class: "player-name" });
-  const art = h("div", { class: "player-art" });
-  bar.append(art, h("div", { class: "player-words" }, h("p", { class: "eyebrow" }, "Playing (simulated)"), name), h("div", { class: "player-time" }, range, share), h("div", { class: "player-buttons" }, stop, end));
+  const [range, share, stop, end] = ["#player-range", "#player-share", "#player-stop", "#player-end"].map((id) =>
+    $(id),
+  );
+  const [name, art] = [$("#player-name"), $("#player-art")];
+  stop.prepend(icon("stop"));
+  end.prepend(icon("check"));
+  range.addEventListener("input", () => set(range.valueAsNumber / 100));
+  stop.addEventListener("click", () => finish());
+  end.addEventListener("click", () => finish(1));
 
   function set(progress) {
     state.progress = Math.min(1, progress);

@@ -5,8 +5,34 @@ import { digest } from "./art.js";
 import { $, h, toast } from "./dom.js";
 
 const AGE_GROUPS = ["under-18", "18-24", "25-34", "35-44", "45-49", "50-55", "56-plus"];
-const LIMITS = [[0, "All ages only"], [7, "up to 7"], [13, "up to 13"], [16, "up to 16"], [18, "up to 18"]];
-const COUNTRIES = ["AR", "AU", "BR", "CA", "CH", "DE", "ES", "FR", "GB", "IN", "IT", "JP", "KR", "MX", "NL", "PL", "SE", "US", "ZA"];
+const LIMITS = [
+  [0, "All ages only"],
+  [7, "up to 7"],
+  [13, "up to 13"],
+  [16, "up to 16"],
+  [18, "up to 18"],
+];
+const COUNTRIES = [
+  "AR",
+  "AU",
+  "BR",
+  "CA",
+  "CH",
+  "DE",
+  "ES",
+  "FR",
+  "GB",
+  "IN",
+  "IT",
+  "JP",
+  "KR",
+  "MX",
+  "NL",
+  "PL",
+  "SE",
+  "US",
+  "ZA",
+];
 
 export const sameViewer = (a, b) => a.user_id === b.user_id && a.profile_id === b.profile_id;
 
@@ -18,7 +44,11 @@ export function avatar({ user_id, profile_id }) {
   const hash = digest(`${user_id}/${profile_id}`);
   const letter = (user_id.match(/[a-z0-9]/i) || ["?"])[0];
   const vars = { one: `oklch(0.72 0.15 ${hash % 360})`, two: `oklch(0.62 0.15 ${(hash >>> 9) % 360})` };
-  return h("span", { class: "avatar", vars, "aria-hidden": "true" }, user_id.length <= 3 ? user_id : letter.toUpperCase());
+  return h(
+    "span",
+    { class: "avatar", vars, "aria-hidden": "true" },
+    user_id.length <= 3 ? user_id : letter.toUpperCase(),
+  );
 }
 
 /** Wire the drawer. `switchTo(viewer)` changes the page's viewer; `changed(words)` asks the page again. */
@@ -73,7 +103,10 @@ export function createProfiles({ switchTo, changed }) {
     open,
     /** The profiles that the server offers to try; none if it offers none. */
     async load() {
-      state.samples = await api.profiles(12).then(({ data }) => data.profiles, () => []);
+      state.samples = await api.profiles(12).then(
+        ({ data }) => data.profiles,
+        () => [],
+      );
       return state.samples;
     },
     labelOf: (viewer) => state.samples.find((sample) => sameViewer(sample, viewer))?.label || viewer.user_id,
@@ -96,14 +129,26 @@ async function attempt(work) {
 
 function listSamples({ samples, viewer }, choose) {
   const button = (sample) =>
-    h("button", { type: "button", class: "who", "aria-pressed": String(sameViewer(sample, viewer)), on: { click: () => choose(sample) } },
-      avatar(sample), h("span", {}, sample.label || sample.user_id));
+    h(
+      "button",
+      {
+        type: "button",
+        class: "who",
+        "aria-pressed": String(sameViewer(sample, viewer)),
+        on: { click: () => choose(sample) },
+      },
+      avatar(sample),
+      h("span", {}, sample.label || sample.user_id),
+    );
   $("#samples").replaceChildren(...samples.map(button));
 }
 
 function fillChoices() {
   const option = (value, text) => h("option", { value }, text);
-  $("#age-group").append(option("", "Not said"), ...AGE_GROUPS.map((group) => option(group, group.replace("-plus", " and over"))));
+  $("#age-group").append(
+    option("", "Not said"),
+    ...AGE_GROUPS.map((group) => option(group, group.replace("-plus", " and over"))),
+  );
   $("#maturity-limit").append(option("", "No limit"), ...LIMITS.map(([limit, text]) => option(String(limit), text)));
   $("#countries").append(...COUNTRIES.map((code) => option(code, code)));
 }
@@ -116,7 +161,8 @@ async function fillSettings(viewer) {
     const { data } = await api.readProfile(viewer);
     const limit = data.maturity_limit === null || data.maturity_limit === undefined ? "" : String(data.maturity_limit);
     const choices = $("#maturity-limit");
-    if (![...choices.options].some((choice) => choice.value === limit)) choices.append(h("option", { value: limit }, `up to ${limit}`));
+    if (![...choices.options].some((choice) => choice.value === limit))
+      choices.append(h("option", { value: limit }, `up to ${limit}`));
     form.country.value = data.country || "";
     form.language.value = data.language || "";
     form.age_group.value = data.age_group || "";

@@ -21,17 +21,24 @@ export function renderRows(container, rows, page) {
 /** Placeholders while the first answer is on its way. */
 export function skeletons(n_rails, n_cards) {
   const ghosts = () => Array.from({ length: n_cards }, () => h("div", { class: "ghost" }));
-  const rail = () => h("div", { class: "rail loading" }, h("div", { class: "ghost-line" }), h("div", { class: "track" }, ghosts()));
+  const rail = () =>
+    h("div", { class: "rail loading" }, h("div", { class: "ghost-line" }), h("div", { class: "track" }, ghosts()));
   return Array.from({ length: n_rails }, rail);
 }
 
 function emptyRail(row_id) {
   const track = h("div", { class: "track", on: { scroll: (event) => mark(event.currentTarget) } });
   const scroll = (sign) => track.scrollBy({ left: sign * track.clientWidth * 0.85, behavior: "smooth" });
-  const arrow = (name, label, sign) => iconButton(name, label, { class: `icon-button scroll-${name}`, on: { click: () => scroll(sign) } });
+  const arrow = (name, label, sign) =>
+    iconButton(name, label, { class: `icon-button scroll-${name}`, on: { click: () => scroll(sign) } });
   const heading = h("div", { class: "rail-words" }, h("h2", {}), h("p", { class: "rail-reason" }));
   const arrows = h("div", { class: "arrows" }, arrow("left", "Scroll back", -1), arrow("right", "Scroll on", 1));
-  return h("section", { class: "rail", "data-row-id": row_id }, h("header", { class: "rail-head" }, heading, arrows), track);
+  return h(
+    "section",
+    { class: "rail", "data-row-id": row_id },
+    h("header", { class: "rail-head" }, heading, arrows),
+    track,
+  );
 }
 
 function fillRail(rail, row, context) {
@@ -78,7 +85,14 @@ function move(container, before) {
     if (!was) {
       element.classList.add("fresh");
       setTimeout(() => element.classList.remove("fresh"), 4000);
-      animate(element, [{ opacity: 0, transform: "translateY(18px) scale(.94)" }, { opacity: 1, transform: "none" }], {});
+      animate(
+        element,
+        [
+          { opacity: 0, transform: "translateY(18px) scale(.94)" },
+          { opacity: 1, transform: "none" },
+        ],
+        {},
+      );
     } else if (was.left !== is.left || was.top !== is.top) {
       const shift = `translate(${was.left - is.left}px, ${was.top - is.top}px)`;
       animate(element, [{ transform: shift }, { transform: "none" }], {});
@@ -96,7 +110,9 @@ function focusIn(container) {
 function restore(container, focus) {
   if (!focus || (container.contains(focus.active) && container.contains(document.activeElement))) return;
   const track = container.contains(focus.track) ? focus.track : container.querySelector(".track");
-  const next = container.contains(focus.active) ? focus.active : track?.children[Math.min(focus.index, track.children.length - 1)];
+  const next = container.contains(focus.active)
+    ? focus.active
+    : track?.children[Math.min(focus.index, track.children.length - 1)];
   next?.focus({ preventScroll: true });
 }
 
@@ -121,7 +137,9 @@ function neighbour(active, key, root) {
   if (key === "Home") return siblings[0];
   if (key === "End") return siblings.at(-1);
   if (key !== "ArrowUp" && key !== "ArrowDown") return null;
-  const tracks = [...root.querySelectorAll(".track")].filter((track) => track.querySelector(".card") && track.offsetParent);
+  const tracks = [...root.querySelectorAll(".track")].filter(
+    (track) => track.querySelector(".card") && track.offsetParent,
+  );
   const track = tracks[tracks.indexOf(active.parentElement) + (key === "ArrowDown" ? 1 : -1)];
   return track && nearest(track, active.getBoundingClientRect().left);
 }

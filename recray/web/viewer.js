@@ -14,7 +14,14 @@ import { milliseconds, showStatus } from "./status.js";
 import { showWhy } from "./why.js";
 
 const [N_ROWS, ROW_SIZE, N_NEXT] = [8, 20, 15];
-const SAID = { like: "Liked", dislike: "Disliked", hide: "Hidden", play: "Playing", progress: "Stopped", complete: "Watched" };
+const SAID = {
+  like: "Liked",
+  dislike: "Disliked",
+  hide: "Hidden",
+  play: "Playing",
+  progress: "Stopped",
+  complete: "Watched",
+};
 const KEYS = { Enter: "play", l: "like", d: "dislike", x: "hide", w: "why" };
 
 const state = { viewer: null, page: null, turn: 0, watched: null };
@@ -47,25 +54,44 @@ function draw(page, ms, done) {
   showStatus(page, ms);
   showViewer(page.profile);
   seen.look($("main"));
-  if (done && before) toast(`${done}. ${summary(difference(before, page))}, answered in ${milliseconds(page.took_ms?.total ?? ms)}`);
+  if (done && before)
+    toast(`${done}. ${summary(difference(before, page))}, answered in ${milliseconds(page.took_ms?.total ?? ms)}`);
 }
 
 function fail(problem) {
   if (state.page) return toast(problem.message, "bad");
   $("#hero").hidden = true;
   const retry = h("button", { type: "button", class: "button strong", on: { click: start } }, "Try again");
-  const other = h("button", { type: "button", class: "button", on: { click: () => profiles.open(state.viewer) } }, "Switch profile");
+  const other = h(
+    "button",
+    { type: "button", class: "button", on: { click: () => profiles.open(state.viewer) } },
+    "Switch profile",
+  );
   const title = problem.status ? `${problem.status}: ${problem.title}` : problem.title;
   return rows.replaceChildren(notice(title, problem.message, retry, other));
 }
 
 function empty() {
-  const other = h("button", { type: "button", class: "button strong", on: { click: () => profiles.open(state.viewer) } }, "Change settings");
-  return notice("Nothing to show", "No title of the catalogue passes this profile's region, maturity limit and history.", other);
+  const other = h(
+    "button",
+    { type: "button", class: "button strong", on: { click: () => profiles.open(state.viewer) } },
+    "Change settings",
+  );
+  return notice(
+    "Nothing to show",
+    "No title of the catalogue passes this profile's region, maturity limit and history.",
+    other,
+  );
 }
 
 function notice(title, text, ...buttons) {
-  return h("div", { class: "notice", role: "alert" }, h("h2", {}, title), h("p", {}, text), h("div", { class: "notice-buttons" }, buttons));
+  return h(
+    "div",
+    { class: "notice", role: "alert" },
+    h("h2", {}, title),
+    h("p", {}, text),
+    h("div", { class: "notice-buttons" }, buttons),
+  );
 }
 
 /** Draw from nothing for the present viewer. */
@@ -83,7 +109,12 @@ function start() {
 
 function showViewer(profile) {
   const events = profile ? (profile.known ? `${profile.n_events} events` : "new viewer") : "";
-  const words = h("span", { class: "viewer-words" }, h("strong", {}, profiles.labelOf(state.viewer)), h("small", {}, events));
+  const words = h(
+    "span",
+    { class: "viewer-words" },
+    h("strong", {}, profiles.labelOf(state.viewer)),
+    h("small", {}, events),
+  );
   $("#viewer").replaceChildren(avatar(state.viewer), words);
   document.title = `${profiles.labelOf(state.viewer)}: recray`;
 }
@@ -153,7 +184,12 @@ async function showNext(title) {
   try {
     const { data } = await api.postWatch(state.viewer, title.item.content_id, N_NEXT);
     if (state.watched !== title) return;
-    const row = { row_id: "post-watch", title: `After ${title.item.name}`, reason: "Picked for the moment after watching", items: data.recommendations };
+    const row = {
+      row_id: "post-watch",
+      title: `After ${title.item.name}`,
+      reason: "Picked for the moment after watching",
+      items: data.recommendations,
+    };
     next.hidden = !row.items.length;
     renderRows($("#next-rows"), [row], data);
     seen.look($("main"));
@@ -205,8 +241,14 @@ async function open() {
   document.addEventListener("keydown", onKey);
   addEventListener("popstate", () => become(viewerOfAddress() || state.viewer));
   addEventListener("scroll", () => document.body.classList.toggle("scrolled", scrollY > 12), { passive: true });
-  document.querySelectorAll("dialog").forEach((dialog) =>
-    dialog.addEventListener("click", (event) => (event.target === dialog || event.target.closest("[data-close]")) && dialog.close()));
+  document
+    .querySelectorAll("dialog")
+    .forEach((dialog) =>
+      dialog.addEventListener(
+        "click",
+        (event) => (event.target === dialog || event.target.closest("[data-close]")) && dialog.close(),
+      ),
+    );
   $("#viewer").addEventListener("click", () => profiles.open(state.viewer));
   $("#next-close").addEventListener("click", closeNext);
   rows.replaceChildren(...skeletons(3, 10));

@@ -38,20 +38,45 @@ function section(title, ...children) {
 }
 
 function scores(entry) {
-  const rows = Object.entries(entry.p || {}).map(([objective, p]) => meter(OBJECTIVES[objective] || objective, p, objective));
-  const seed = entry.seed ? h("p", { class: "muted" }, "Strongest evidence: you watched ", h("strong", {}, entry.seed.name), ".") : null;
-  const place = h("p", { class: "big-score" }, h("span", {}, scoreWord(entry.score)), ` score, place ${entry.position + 1}`);
+  const rows = Object.entries(entry.p || {}).map(([objective, p]) =>
+    meter(OBJECTIVES[objective] || objective, p, objective),
+  );
+  const seed = entry.seed
+    ? h("p", { class: "muted" }, "Strongest evidence: you watched ", h("strong", {}, entry.seed.name), ".")
+    : null;
+  const place = h(
+    "p",
+    { class: "big-score" },
+    h("span", {}, scoreWord(entry.score)),
+    ` score, place ${entry.position + 1}`,
+  );
   return section("What the ranker expects", place, ...rows, seed);
 }
 
 function meter(label, ratio, kind) {
   const bar = h("span", { class: `meter ${kind}`, vars: { share: Math.max(0, Math.min(1, ratio)) } });
-  return h("p", { class: "meter-row" }, h("span", {}, `You ${label}`), bar, h("span", { class: "number" }, percent(ratio)));
+  return h(
+    "p",
+    { class: "meter-row" },
+    h("span", {}, `You ${label}`),
+    bar,
+    h("span", { class: "number" }, percent(ratio)),
+  );
 }
 
 function table(caption, columns, rows) {
-  const head = h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)));
-  const body = rows.map((cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell))));
+  const head = h(
+    "tr",
+    {},
+    columns.map((name) => h("th", { scope: "col" }, name)),
+  );
+  const body = rows.map((cells) =>
+    h(
+      "tr",
+      {},
+      cells.map((cell) => h("td", {}, cell)),
+    ),
+  );
   return h("table", {}, h("caption", { class: "unseen" }, caption), h("thead", {}, head), h("tbody", {}, body));
 }
 
@@ -66,10 +91,13 @@ function others(items, item) {
   const top = Math.max(...items.map((each) => each.score), 1e-9);
   const low = Math.min(...items.map((each) => each.score), 0);
   const row = (each) =>
-    h("li", { class: each.content_id === item.content_id ? "mine" : null },
+    h(
+      "li",
+      { class: each.content_id === item.content_id ? "mine" : null },
       h("span", {}, each.name),
       h("span", { class: "meter", vars: { share: (each.score - low) / (top - low || 1) } }),
-      h("span", { class: "number" }, scoreWord(each.score)));
+      h("span", { class: "number" }, scoreWord(each.score)),
+    );
   const ranked = [...items].sort((a, b) => b.score - a.score);
   const list = h("ol", { class: "ranking" }, ranked.map(row));
   return folded(`All ${items.length} titles of this answer, by score`, list);
@@ -86,12 +114,23 @@ function folded(summary, content) {
 }
 
 function origin(data) {
-  const arms = Object.entries(data.arms || {}).map(([name, arm]) => `${name}: ${arm}`).join(", ");
+  const arms = Object.entries(data.arms || {})
+    .map(([name, arm]) => `${name}: ${arm}`)
+    .join(", ");
   const how = data.replayed ? "Computed again from the recorded features." : "As recorded when the answer was given.";
-  return section("Where it comes from",
-    h("dl", { class: "pairs" },
-      h("dt", {}, "Bundle"), h("dd", {}, data.bundle_id || "unknown"),
-      h("dt", {}, "Arms"), h("dd", {}, arms || "none"),
-      h("dt", {}, "Answer"), h("dd", {}, data.recommendation_id),
-      h("dt", {}, "Trace"), h("dd", {}, how)));
+  return section(
+    "Where it comes from",
+    h(
+      "dl",
+      { class: "pairs" },
+      h("dt", {}, "Bundle"),
+      h("dd", {}, data.bundle_id || "unknown"),
+      h("dt", {}, "Arms"),
+      h("dd", {}, arms || "none"),
+      h("dt", {}, "Answer"),
+      h("dd", {}, data.recommendation_id),
+      h("dt", {}, "Trace"),
+      h("dd", {}, how),
+    ),
+  );
 }

@@ -72,7 +72,7 @@ def test_every_part_of_the_core_is_there(root: Path) -> None:
     [
         "def f(): ...\n",
         "class A:\n    def f(self): ...\n",
-        "from typing import Protocol\nclass P(Protocol):\n    def f(self): ...\n",
+        "class P(Protocol):\n    def f(self): ...\n",
         "class A:\n    @property\n    def f(self):\n        x = 1\n        return x\n",
     ],
 )
@@ -84,7 +84,7 @@ def test_a_missing_docstring_is_found(plant: Callable[[str, str], Path], text: s
 @pytest.mark.parametrize(
     "text",
     [
-        'from typing import Protocol\nclass P(Protocol):\n    """Says f."""\n    def f(self): ...\nclass A:\n    def f(self): ...\n',
+        'class P(Protocol):\n    """Says f."""\n    def f(self): ...\nclass A:\n    def f(self): ...\n',
         "class A:\n    @property\n    def f(self):\n        return 1\n",
         "def _f(): ...\n",
     ],

@@ -24,14 +24,15 @@ def file_of(module):
 # What libraries do when they are imported is theirs: they come first.
 for module in modules:
     for node in ast.parse(file_of(module).read_text()).body:
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+        names = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", []) if a.name]
         for name in names:
             if name and not name.startswith("recray"):
                 importlib.import_module(name)
 
 def look():
     homes = {pathlib.Path.cwd(), pathlib.Path.home()}
-    loggers = [logging.getLogger()] + [logging.getLogger(n) for n in list(logging.root.manager.loggerDict) if n.startswith("recray")]
+    ours = [name for name in list(logging.root.manager.loggerDict) if name.startswith("recray")]
+    loggers = [logging.getLogger(name) for name in (None, *ours)]
     return {
         "files": sorted(str(p) for home in homes for p in home.rglob("*")),
         "handlers": sorted(f"{l.name}: {h}" for l in loggers for h in l.handlers),

@@ -27,7 +27,9 @@ SETTINGS = resolve({"deep": {"hidden": [64, 32], "embedding_dim": 16, "dropout":
 def _implementers() -> list[type[Any]]:
     modules = (importlib.import_module(f"recray.ranking.{m.name}") for m in pkgutil.iter_modules(recray.ranking.__path__))
     classes = {c for m in modules for _, c in inspect.getmembers(m, inspect.isclass) if c.__module__ == m.__name__}
-    found = [c for c in classes if c is not Ranker and all(hasattr(c, part) for part in ("predict", "files", "restore", "name"))]
+    found = [
+        c for c in classes if c is not Ranker and all(hasattr(c, part) for part in ("predict", "files", "restore", "name"))
+    ]
     return sorted(found, key=lambda c: c.name)
 
 

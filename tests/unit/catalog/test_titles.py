@@ -209,6 +209,31 @@ def interval(covered: set[int]) -> set[int]:
     return set(range(start, end + 1))
 
 
+@pytest.mark.parametrize(
+    ("stretches", "kept"),
+    [
+        ([(5, 9), (2, 4), (-3, -1)], (2, 4)),
+        ([(-9, -7), (-3, -1)], (-3, -1)),
+        ([(-3, 0), (2, 4)], (2, 4)),
+        ([(-3, 1), (2, 4)], (-3, 1)),
+        ([(0, 1), (1, 3), (2, 8), (4, 5)], (0, 8)),
+        ([(4, 2)], (FOREVER - NOW, LONG_AGO - NOW)),
+    ],
+)
+def test_of_separate_licences_the_current_one_counts_else_the_next_else_the_last(
+    stretches: list[tuple[int, int]], kept: tuple[int, int]
+) -> None:
+    licences = table_of(
+        "availability",
+        content_id=["a"] * len(stretches),
+        region=["DE"] * len(stretches),
+        start_at=[moment(NOW + start) for start, _ in stretches],
+        end_at=[moment(NOW + end) for _, end in stretches],
+    )
+    items = build(table_of("titles", content_id=["a"]), availability=licences)
+    assert (int(items.available_from_s[0, 0]) - NOW, int(items.available_until_s[0, 0]) - NOW) == kept
+
+
 def test_open_ends_of_a_licence_reach_for_ever() -> None:
     licences = table_of("availability", content_id=["a"], region=["DE"])
     items = build(table_of("titles", content_id=["a", "b"]), availability=licences)
@@ -392,6 +417,12 @@ def test_words_of_a_table_are_the_packed_events_of_its_rows(rows: list[dict[str,
     assert packed.dtype == np.uint64
     assert packed.tolist() == [int(word) for word in expected]
     assert kept.tolist() == [row["content_id"] in NUMBERS for row in rows]
+
+
+@pytest.mark.parametrize(("action", "steps"), [("progress", 63), ("rate", 3)])
+def test_progress_at_every_step_is_packed_as_that_step(action: str, steps: int) -> None:
+    packed, _ = words(events(*({"action": action, "progress": k / steps} for k in range(steps + 1))), NUMBERS)
+    assert fold.values(packed).tolist() == list(range(steps + 1))
 
 
 def test_words_of_an_action_that_is_none_are_refused() -> None:

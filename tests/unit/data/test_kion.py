@@ -6,8 +6,8 @@ from recray.data import sources
 from recray.errors import DataError
 
 INTERACTIONS = (
-    "user_id,item_id,last_watch_dt,total_dur,watched_pct\\n"
-    "176549,9506,2021-05-11,4250,72.0\\n699317,1659,2021-05-29,8317,100.0\\n5,9506,2021-03-13,10,\\n"
+    "user_id,item_id,last_watch_dt,total_dur,watched_pct\n"
+    "176549,9506,2021-05-11,4250,72.0\n699317,1659,2021-05-29,8317,100.0\n5,9506,2021-03-13,10,\n"
 )
 USERS = "user_id,age,income,sex,kids_flg\n176549,age_25_34,income_60_90,М,1\n699317,age_65_inf,income_20_40,Ж,0\n7,,,,0\n"
 ITEMS = (

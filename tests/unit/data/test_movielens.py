@@ -59,7 +59,8 @@ def test_1m_reads_double_colons_latin_1_and_age_codes(tmp_path: Path, zipped: Zi
 def test_csv_family_takes_profiles_from_ratings_and_keeps_half_stars(tmp_path: Path, zipped: Zipped) -> None:
     members = {
         "ml-x/ratings.csv": "userId,movieId,rating,timestamp\n7,1,4.5,964982703\n7,2,1.0,964982703\n",
-        "ml-x/movies.csv": 'movieId,title,genres\n1,"American President, The (1995)",Comedy|Drama\n2,Untitled,(no genres listed)\n',
+        "ml-x/movies.csv": 'movieId,title,genres\n1,"American President, The (1995)",Comedy|Drama\n'
+        "2,Untitled,(no genres listed)\n",
     }
     tables = movielens.read_csv_family(Archive(zipped(tmp_path / "ml-x.zip", members)))
     assert column(tables, "titles", "name") == ["The American President", "Untitled"]

@@ -100,5 +100,5 @@ def test_calibration_stays_finite_when_margins_separate() -> None:
 def test_trees_of_other_columns_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ranker, _ = _fit(n_trees=2)
     monkeypatch.setattr(boosted, "columns", lambda: ["one"])
-    with pytest.raises(ModelError, match=re.escape(f"fitted to {len(columns())} other columns than this code's 1")):
+    with pytest.raises(ModelError, match=re.escape(f"fitted to {len(columns())} columns other than the 1 of this code")):
         BoostedRanker.restore(ranker.files(), world.items())

@@ -21,7 +21,11 @@ def _batch(seed: int, n_requests: int, n_candidates: int) -> tuple[np.ndarray, n
     numbers = np.stack([draws.permutation(ITEMS.n)[:n_candidates] for _ in range(n_requests)]).astype(np.int32)
     numbers[np.arange(n_candidates) >= draws.integers(0, n_candidates + 1, n_requests)[:, None]] = NO_ITEM
     scores = np.round(draws.normal(size=numbers.shape), 1).astype(np.float32)
-    return np.where(numbers >= 0, scores, -np.inf).astype(np.float32), numbers, draws.integers(0, 12, n_requests).astype(np.int32)
+    return (
+        np.where(numbers >= 0, scores, -np.inf).astype(np.float32),
+        numbers,
+        draws.integers(0, 12, n_requests).astype(np.int32),
+    )
 
 
 def _keys(n: int) -> list[str]:
@@ -129,7 +133,9 @@ def test_inverse_propensities_estimate_another_order_without_bias() -> None:
     n_draws, wanted = 30_000, 2  # how often would title 2 be chosen at position 0, had it always been there
     scores = np.tile(np.array([5, 4, 3, 2], np.float32), (n_draws, 1))
     numbers = np.tile(np.arange(4, dtype=np.int32), (n_draws, 1))
-    got = slate(scores, numbers, ITEMS, np.full(n_draws, 2, np.int32), SlateSettings(diversity=0, exploration=0.5), _keys(n_draws))
+    got = slate(
+        scores, numbers, ITEMS, np.full(n_draws, 2, np.int32), SlateSettings(diversity=0, exploration=0.5), _keys(n_draws)
+    )
     taste = np.array([0.1, 0.5, 0.8, 0.3])
     reward = np.random.default_rng(0).random(n_draws) < taste[got.positions[:, 0]]
     estimate = np.mean(reward * (got.positions[:, 0] == wanted) / got.propensity[:, 0])

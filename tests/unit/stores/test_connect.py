@@ -27,7 +27,7 @@ def test_other_urls_are_refused_naming_the_forms(url: str) -> None:
         open_store(StoreSettings(), url)
 
 
-@pytest.mark.parametrize("url", ["http://user:hunter2@h", "redis://user:hunter2@h:port/0", "redis://user:hunter2@h:6379/zero"])
+@pytest.mark.parametrize("url", ["http://user:hunter2@h", "redis://user:hunter2@h:port/0"])
 def test_refusal_never_shows_the_password(url: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         open_store(StoreSettings(), url)

@@ -9,7 +9,11 @@ from recray.stores.memory import MemoryStore
 from recray.stores.online import Arrival, Verdict
 
 ANNA = ProfileKey("anna", "main")
-SENT = Arrival(Event("e1", "anna", "main", "tt7", Action.PLAY, 1_700_000_000), 7 << 40, 1_700_000_001)
+SENT = Arrival(
+    Event("e1", "anna", "main", "tt7", Action.PLAY, 1_700_000_000),
+    (1_700_000_000 << 32) | (7 << 12) | (Action.PLAY << 8),
+    1_700_000_001,
+)
 
 
 @dataclass

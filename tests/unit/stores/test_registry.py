@@ -1,6 +1,7 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -44,18 +45,26 @@ def test_same_content_has_the_same_id_and_other_content_another(registry: Regist
     assert len(registry.ids()) == 3
 
 
-@given(st.data())
-def test_any_altered_byte_of_any_file_is_found(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("registry")
-    registry = Registry(root)
-    bundle_id = registry.write(FILES, MANIFEST)
+    Registry(root).write(FILES, MANIFEST)
+    return root
+
+
+@given(data=st.data())
+def test_any_altered_byte_of_any_file_is_found(data: st.DataObject, kept: Path) -> None:
+    (bundle_id,) = Registry(kept).ids()
     name = data.draw(st.sampled_from(["manifest.json", "items.parquet", "rankers/deep/model.safetensors"]))
-    path = root / "bundles" / bundle_id / name
-    blob = bytearray(path.read_bytes())
-    blob[data.draw(st.integers(0, len(blob) - 1))] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(blob)
-    with pytest.raises(ModelError, match=re.escape(name)):
-        registry.read(bundle_id)
+    path = kept / "bundles" / bundle_id / name
+    blob = path.read_bytes()
+    place, flip = data.draw(st.integers(0, len(blob) - 1)), data.draw(st.integers(1, 255))
+    try:
+        path.write_bytes(blob[:place] + bytes([blob[place] ^ flip]) + blob[place + 1 :])
+        with pytest.raises(ModelError, match=re.escape(name)):
+            Registry(kept).read(bundle_id)
+    finally:
+        path.write_bytes(blob)
 
 
 def test_damage_is_told_by_kind_and_file(registry: Registry, tmp_path: Path) -> None:
@@ -76,8 +85,6 @@ def test_damage_is_told_by_kind_and_file(registry: Registry, tmp_path: Path) -> 
 
 
 def test_bundle_of_another_format_is_refused(registry: Registry, tmp_path: Path) -> None:
-    from hashlib import sha256
-
     text = json.dumps({"format_version": 2, "files": {}}).encode()
     bundle_id = f"20261122T101500-{sha256(text).hexdigest()[:6]}"
     folder = tmp_path / "bundles" / bundle_id
