@@ -68,7 +68,7 @@ def from_bytes(bundle_id: str, manifest: dict[str, Any], files: Mapping[str, byt
     """
     if manifest.get("views") != fingerprint():
         raise ModelError(
-            f"bundle {bundle_id} was made for feature views {manifest.get('views')!r}; this code has {fingerprint()!r}: train a "
+            f"bundle {bundle_id} was made for views {manifest.get('views')!r}; this code has {fingerprint()!r}: train a "
             "new bundle, or serve with the code that made it"
         )
     items, titles = from_files(dict(files))

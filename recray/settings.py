@@ -127,13 +127,13 @@ class TrainingSettings(Knobs):
 
     n_workers: Count = 1
     cpus_per_worker: Annotated[float, Field(gt=0)] = 0.5
-    cpus_per_fit: Annotated[float, Field(gt=0)] = 4.0
+    cpus_per_fit: Annotated[float, Field(gt=0)] = 2.0
     use_gpu: bool = False
     seed: int = 20261122
     n_trials: Count = 8
     max_concurrent_trials: Count = 1
     n_blocks: Count = 2
-    logical_cpus: Count = 8
+    logical_cpus: Count = 4
     object_store_bytes: Annotated[int, Field(ge=78_643_200)] = 1_000_000_000
 
 

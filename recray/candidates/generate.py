@@ -11,7 +11,7 @@ from recray.candidates.source import Ask, CandidateSource, union
 from recray.catalog.text import TextIndex
 from recray.features.items import Items
 from recray.features.profiles import Profiles
-from recray.schema import Bools, Candidates, Page, Requests, Retrieved
+from recray.schema import NO_ITEM, Bools, Candidates, Page, Requests, Retrieved
 from recray.settings import SourceSettings
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class CandidateStage:
         proposals, failed = self._ask_all(ask, self.settings.quota)
         candidates = union(proposals, self.settings.n_candidates)
         candidates.degraded = failed
+        keep_evident(candidates, requests)
         if trace:
             open_ask = Ask(requests, profiles, self.items, np.ones_like(eligible), np.ones_like(resumable))
             unfiltered, _ = self._ask_all(open_ask, _TRACED)
@@ -76,3 +77,21 @@ def matching(requests: Requests, text: TextIndex, n_items: int) -> Bools | None:
     for row in np.flatnonzero(searching):
         matches[row] = text.mask(requests.query[row], n_items)
     return matches
+
+
+def keep_evident(candidates: Candidates, requests: Requests) -> None:
+    """After watching a title, only candidates that it is the evidence for, where there are enough of them to fill the list.
+
+    What is merely popular or fits the profile at large is what the homepage is for.
+    """
+    for row in np.flatnonzero(requests.seed_item >= 0):
+        evident = candidates.seeds[row] == requests.seed_item[row]
+        if np.count_nonzero(evident) >= requests.n_items[row]:
+            order = np.argsort(~evident, kind="stable")
+            for array in (candidates.items, candidates.seeds, candidates.scores, candidates.ranks):
+                array[row] = array[row][order]
+            n_kept = np.count_nonzero(evident)
+            candidates.items[row, n_kept:] = NO_ITEM
+            candidates.seeds[row, n_kept:] = NO_ITEM
+            candidates.scores[row, n_kept:] = np.nan
+            candidates.ranks[row, n_kept:] = 0

@@ -1,5 +1,6 @@
 """`recray train` and `recray evaluate`."""
 
+import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from recray.settings import Settings
 if TYPE_CHECKING:
     from recray.training.run import Outcome
 
+_UNSHOWN = ("mrr", "precision")
 DataName = Annotated[str, typer.Option("--data", help="Name of the data set in the lake.")]
 
 
@@ -30,6 +32,8 @@ def start_ray(settings: Settings) -> None:
         "object_store_memory": settings.training.object_store_bytes,
         "include_dashboard": False,
     }
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     ray.init(log_to_driver=False, configure_logging=False, **({} if os.environ.get("RAY_ADDRESS") else local))
 
 
@@ -60,11 +64,12 @@ def train_set(settings: Settings, data: str, *, publish: bool) -> "Outcome":
 
 def show_figures(metrics: dict[str, dict[str, float]], chosen: str | None = None) -> None:
     """A table of every model's figures, best first."""
-    columns = list(next(iter(metrics.values())))
-    table = Table("model", *columns, box=None, padding=(0, 2))
+    every = list(next(iter(metrics.values())))
+    columns = [name for name in every if not name.startswith(_UNSHOWN)]
+    table = Table("model", *columns, box=None, padding=(0, 1))
     for name, figures in sorted(metrics.items(), key=lambda entry: -entry[1][columns[0]]):
         style = "bold green" if name == chosen else ""
-        table.add_row(name, *(f"{figures[column]:.4f}" for column in columns), style=style)
+        table.add_row(name, *(f"{figures[column]:.3f}" for column in columns), style=style)
     console.print(table)
 
 
@@ -110,7 +115,7 @@ def register(app: typer.Typer) -> None:
 
 
 def search_set(settings: Settings, data: str, space: Path) -> dict[str, Any]:
-    """Search a space on a data set; a search that was interrupted goes on. Shows and returns the best settings and all trials."""
+    """Search a space on a data set, or go on with an interrupted search; shows and returns the best settings and all trials."""
     start_ray(settings)
     from recray.training.run import search_data
     from recray.training.search import run_search

@@ -1,7 +1,7 @@
-"""[Ray Data] Ranker examples out of the lake: replay each profile, ask the sources as of then, vectorize, label.
+"""[Ray Data] Ranker examples out of replayed moments: ask the sources as of then, vectorize, label.
 
-Two operators over the events: profiles are grouped and replayed (shuffle), then batches of moments go through the
-candidate stage and the vectorizer of one bundle, held by an actor. Features come from the same code that serving runs.
+Batches of moments go through the candidate stage and the vectorizer of one bundle, held by an actor. Features come from
+the same code that serving runs.
 """
 
 import zlib
@@ -16,57 +16,13 @@ import ray.data
 
 from recray.bundle import Bundle, from_bytes
 from recray.candidates.generate import CandidateStage
-from recray.catalog.titles import words as packed
-from recray.data.replay import Draw, Moment, asked, moments
+from recray.data.grouped import as_moments
+from recray.data.replay import Moment, asked
 from recray.features.vectorize import RankerInput, ranker_input
 from recray.ranking.ranker import Examples
 from recray.recommend import N_HISTORY
 from recray.schema import NO_ITEM, Floats, Ints, Objective, ProfileKey, ProfileSettings
 from recray.settings import ExampleSettings, SourceSettings
-
-EVENT_COLUMNS = ["event_id", "user_id", "profile_id", "content_id", "action", "event_at", "value", "progress", "device"]
-
-
-def _replay_profile(events: pa.Table, number_of: Any, draws: Mapping[str, Draw]) -> pa.Table:
-    """All events of one profile -> one row per replayed moment of every draw, tagged with the draw's name."""
-    key = ProfileKey(events["user_id"][0].as_py(), events["profile_id"][0].as_py())
-    words = np.unique(packed(events, ray.get(number_of))[0])
-    found = [(name, moment) for name, draw in draws.items() for moment in moments(key, words, draw)]
-    return pa.table(
-        {
-            "draw": pa.array([name for name, _ in found], pa.string()),
-            "user_id": pa.array([key.user_id] * len(found), pa.string()),
-            "profile_id": pa.array([key.profile_id] * len(found), pa.string()),
-            "at_s": pa.array([m.at_s for _, m in found], pa.int64()),
-            "device": pa.array([m.device for _, m in found], pa.int32()),
-            "state": pa.array([m.state for _, m in found], pa.binary()),
-            "targets": pa.array([m.targets.tobytes() for _, m in found], pa.binary()),
-            "outcomes": pa.array([m.outcomes.tobytes() for _, m in found], pa.binary()),
-        }
-    )
-
-
-def replay(files: Sequence[str], number_of: Mapping[str, int], draws: Mapping[str, Draw], n_blocks: int) -> "ray.data.Dataset":
-    """Moments of every profile in event files, as a Ray Data set with one row per moment."""
-    events = ray.data.read_parquet(list(files), override_num_blocks=n_blocks).select_columns(EVENT_COLUMNS)
-    grouped = events.groupby(["user_id", "profile_id"], num_partitions=n_blocks)
-    known = {"number_of": ray.put(dict(number_of)), "draws": dict(draws)}
-    return grouped.map_groups(_replay_profile, fn_kwargs=known, batch_format="pyarrow")
-
-
-def as_moments(table: pa.Table) -> list[Moment]:
-    """Rows of `replay` as objects."""
-    return [
-        Moment(
-            ProfileKey(row["user_id"], row["profile_id"]),
-            row["at_s"],
-            row["device"],
-            row["state"],
-            np.frombuffer(row["targets"], np.int32),
-            np.frombuffer(row["outcomes"], np.float32).reshape(-1, len(Objective)),
-        )
-        for row in table.to_pylist()
-    ]
 
 
 @dataclass
@@ -180,15 +136,3 @@ def propose(replayed: "ray.data.Dataset", proposer: Mapping[str, Any], batch_siz
         compute=ray.data.ActorPoolStrategy(size=1),
         num_cpus=1,
     )
-
-
-def settings_of(profiles: pa.Table) -> dict[ProfileKey, ProfileSettings]:
-    """Settings of each profile of the PROFILES table."""
-    found = {}
-    for row in profiles.select(
-        ["user_id", "profile_id", "country", "language", "age_group", "maturity_limit", "consent"]
-    ).to_pylist():
-        user_id, profile_id = row.pop("user_id"), row.pop("profile_id")
-        consent = row.pop("consent")
-        found[ProfileKey(user_id, profile_id)] = ProfileSettings(**row, consent=consent is not False)
-    return found

@@ -1,44 +1,20 @@
 """[Ray Data] States of every profile, folded from the lake's events, into the online store."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import ray
 import ray.data
 
-from recray.catalog.titles import words as packed
-from recray.data.examples import EVENT_COLUMNS, settings_of
+from recray.data.grouped import settings_of
 from recray.features import fold
 from recray.features.fold import ProfileState
 from recray.schema import ProfileKey, ProfileSettings
 from recray.stores.online import OnlineStore
 
 _CHUNK = 1_000
-
-
-def _fold_profile(events: pa.Table, number_of: Any) -> pa.Table:
-    """All events of one profile -> its encoded state."""
-    words, _ = packed(events, ray.get(number_of))
-    state = fold.fold(ProfileState(), np.unique(words))
-    return pa.table(
-        {
-            "user_id": events["user_id"].slice(0, 1),
-            "profile_id": events["profile_id"].slice(0, 1),
-            "state": pa.array([fold.encode(state)], pa.binary()),
-        }
-    )
-
-
-def folded(files: list[str], number_of: Mapping[str, int], n_blocks: int) -> "ray.data.Dataset":
-    """One row per profile: user_id, profile_id, state."""
-    events = ray.data.read_parquet(files, override_num_blocks=n_blocks).select_columns(EVENT_COLUMNS)
-    return events.groupby(["user_id", "profile_id"], num_partitions=n_blocks).map_groups(
-        _fold_profile, fn_kwargs={"number_of": ray.put(dict(number_of))}, batch_format="pyarrow"
-    )
 
 
 def publish(states: "ray.data.Dataset", profiles: pa.Table, store: OnlineStore) -> int:

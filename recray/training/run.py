@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import ray
+from ray.data.expressions import col
 
 from recray.bundle import RANKERS, Bundle, facts, from_bytes, to_bytes
 from recray.candidates.registered import fit_all
 from recray.candidates.source import CandidateSource
-from recray.data.examples import as_moments, collect, propose, replay, settings_of
+from recray.data.examples import collect, propose
+from recray.data.grouped import as_moments, folded, replay, settings_of
 from recray.data.history import History, open_history
-from recray.data.publish import folded, publish
+from recray.data.publish import publish
 from recray.data.replay import Draw, Moment
 from recray.errors import DataError, ModelError
 from recray.evaluation.gate import GateRules, GateVerdict
@@ -108,7 +110,7 @@ def draw_examples(history: History, early: Fitted, settings: Settings, say: Say)
         "profiles": settings_of(history.profiles),
         "seed": seed,
     }
-    proposed = propose(replayed.filter(lambda row: row["draw"] != TEST), proposer)
+    proposed = propose(replayed.filter(expr=col("draw") != TEST), proposer)
     examples_dir = settings.home / "examples" / history.name
     for name, found in collect(proposed, (TRAIN, VALIDATION)).items():
         kept = _capped(found, own.n_requests, seed)
@@ -126,7 +128,7 @@ def _draw(history: History, start_s: int, end_s: int, wanted: int, settings: Set
 
 def _limited(replayed: Any, name: str, wanted: int) -> list[Moment]:
     """At most `wanted` moments of a draw, evenly over time, the same ones every time."""
-    found = [moment for batch in replayed.filter(lambda row: row["draw"] == name).iter_batches(batch_format="pyarrow")
+    found = [moment for batch in replayed.filter(expr=col("draw") == name).iter_batches(batch_format="pyarrow")
              for moment in as_moments(batch)]  # fmt: skip
     found.sort(key=lambda moment: (moment.at_s, str(moment.key)))
     step = max(len(found) / wanted, 1)
@@ -153,7 +155,7 @@ def fit_rankers(drawn: Drawn, early: Fitted, settings: Settings, say: Say) -> di
 def assemble(history: History, fitted: Fitted, rankers: Mapping[str, Ranker], name: str) -> tuple[Bundle, dict[str, bytes]]:
     """A bundle in memory, through its files: what is judged went through the same bytes that are served."""
     files = to_bytes(fitted.items, history.titles, fitted.sources, rankers)
-    return from_bytes(name, facts(), files), files
+    return from_bytes(name, facts(data={"simulated": history.manifest.get("simulated", [])}), files), files
 
 
 def evaluate(bundle: Bundle, moments: Sequence[Moment], history: History, settings: Settings) -> dict[str, Judged]:

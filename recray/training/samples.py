@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from recray.data.examples import settings_of
+from recray.data.grouped import settings_of
 from recray.data.history import History
 
 _N_SAMPLES: Final = 10

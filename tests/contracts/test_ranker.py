@@ -5,7 +5,6 @@ import inspect
 import pkgutil
 from typing import Any
 
-import example_world as world
 import numpy as np
 import pytest
 import torch
@@ -13,6 +12,7 @@ import xgboost
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import example_world as world
 import recray.ranking
 from recray.errors import DataError, ModelError
 from recray.features.vectorize import RankerInput

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import example_world as world
 import numpy as np
 import pytest
 import ray
 
+import example_world as world
 from recray.errors import DataError
 from recray.features.interactions import Interactions
 from recray.ranking import examples_file

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import example_world as world
 import pytest
 import ray
 import yaml
 
+import example_world as world
 from recray.errors import ConfigError
 from recray.ranking import examples_file
 from recray.settings import resolve

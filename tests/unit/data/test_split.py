@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recray.data.split import Boundaries, global_time, leave_one_out, time_split
@@ -34,6 +34,7 @@ def histories(draw: st.DrawFn) -> Interactions:
     return interactions([draw(st.integers(0, 5)) for _ in at_s], at_s)
 
 
+@settings(max_examples=40)
 @given(TIMES, st.integers(0, 20))
 def test_every_event_is_in_one_part_or_a_gap_and_parts_follow_each_other(times: list[int], gap_s: int) -> None:
     at_s = np.array(times, np.int64)
@@ -82,6 +83,7 @@ def test_shares_must_leave_a_test_part() -> None:
         time_split(np.arange(10), SplitSettings(sources=0.8, rankers=0.1, validation=0.1))
 
 
+@settings(max_examples=50)
 @given(histories(), st.integers(1, 3))
 def test_leave_one_out_loses_nothing_and_holds_out_the_latest(history: Interactions, n_last: int) -> None:
     train, held = leave_one_out(history, n_last)
@@ -104,6 +106,7 @@ def test_a_profile_without_a_history_is_not_held_out() -> None:
     assert (train.profile.tolist(), held.tolist()) == ([0, 1], [2])
 
 
+@settings(max_examples=50)
 @given(histories(), st.floats(0.1, 0.95))
 def test_global_time_never_learns_from_after_the_cutoff(history: Interactions, quantile: float) -> None:
     split = global_time(history, quantile)

@@ -2,11 +2,11 @@
 
 import re
 
-import example_world as world
 import numpy as np
 import pytest
 import xgboost
 
+import example_world as world
 from recray.errors import ModelError
 from recray.features.vectorize import item_matrix
 from recray.ranking import boosted

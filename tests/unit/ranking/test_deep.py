@@ -3,11 +3,11 @@
 import subprocess
 import sys
 
-import example_world as world
 import numpy as np
 import pytest
 import torch
 
+import example_world as world
 from recray.features.vectorize import item_matrix
 from recray.ranking.deep import DeepRanker, fit
 from recray.ranking.deep_fit import _batch, _statistics
@@ -154,7 +154,7 @@ def test_ranking_with_a_fitted_network_does_not_import_torch() -> None:
 
 
 def test_many_threads_may_predict_at_once() -> None:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+    from concurrent.futures import ThreadPoolExecutor
 
     kernel = Kernel.of(_network().tensors(torch.ones(world.N_TITLES, dtype=torch.bool)), world.items())
     ranker, inputs = DeepRanker({}, kernel), [world.examples(4, seed).inputs for seed in range(12)]

@@ -1,10 +1,10 @@
 import re
 from pathlib import Path
 
-import example_world as world
 import numpy as np
 import pytest
 
+import example_world as world
 from recray.errors import DataError
 from recray.ranking.examples_file import load, save
 

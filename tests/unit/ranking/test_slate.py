@@ -2,12 +2,12 @@
 
 import re
 
-import example_world as world
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import example_world as world
 from recray.errors import ConfigError
 from recray.ranking.slate import objective_weights, slate, weigh
 from recray.schema import NO_ITEM, Objective

@@ -91,10 +91,11 @@ def test_a_session_runs_from_impressions_to_plays_to_their_end(small: RawTables)
 
 
 def test_lower_positions_are_looked_at_less(small: RawTables) -> None:
-    """A click on what is not started falls on any title that was looked at, liked or not: it shows the bias alone."""
-    shares = (pl.col("action") == "click").sum() / (pl.col("action") == "impression").sum()
-    upper = frame(small, "events").group_by(lower=pl.col("position") >= 3).agg(clicked=shares).sort("lower")["clicked"]
-    assert upper[0] > 1.3 * upper[1] > 0
+    """Of what was not started, a click falls on any title that was looked at, liked or not: it shows the bias alone."""
+    n = {action: (pl.col("action") == action).sum() for action in ("click", "impression", "play")}
+    clicked = n["click"] / (n["impression"] - n["play"])
+    rate = frame(small, "events").group_by(lower=pl.col("position") >= 3).agg(rate=clicked).sort("lower")["rate"]
+    assert rate[0] > 1.3 * rate[1] > 0
 
 
 def test_households_have_several_profiles_and_some_a_childs(small: RawTables) -> None:
@@ -140,8 +141,8 @@ def test_names_are_unique_and_parts_of_a_franchise_come_in_order(truth: Catalogu
 
 
 def test_a_large_catalogue_has_unique_names() -> None:
-    large = invent(20_000, (0, 10**8), np.random.default_rng(3))
-    assert large.frame["name"].n_unique() == 20_000
+    large = invent(8_000, (0, 10**8), np.random.default_rng(3))
+    assert large.frame["name"].n_unique() == 8_000
     assert set(large.taste) == set(range(N_TASTES))
     assert large.maturity[np.isin(large.taste, CHILDREN_TASTES)].max() == 7
 
