@@ -133,6 +133,7 @@ class TrainingSettings(Knobs):
     n_trials: Count = 8
     max_concurrent_trials: Count = 1
     n_blocks: Count = 2
+    data_cpus: Annotated[float, Field(gt=0)] | None = 2.0
     logical_cpus: Count = 4
     object_store_bytes: Annotated[int, Field(ge=78_643_200)] = 1_000_000_000
 

@@ -4,13 +4,13 @@ import sys
 
 import typer
 
-from recray.cli import bundles, data, demo, doctor, profiles, serve, train
+from recray.cli import bench, bundles, data, demo, doctor, profiles, serve, train
 from recray.cli.console import errors
 from recray.errors import RecrayError
 
 app = typer.Typer(name="recray", help="A streaming-video recommendation engine on Ray.", no_args_is_help=True,
                   pretty_exceptions_enable=False, add_completion=False)  # fmt: skip
-for module in (demo, doctor, data, train, serve, bundles, profiles):
+for module in (demo, doctor, data, train, serve, bundles, profiles, bench):
     module.register(app)
 
 

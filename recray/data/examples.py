@@ -47,7 +47,7 @@ class Proposer:
         requests, profiles = asked(replayed, settings, 10)
         candidates = self.stage.generate(requests, profiles)
         batch = ranker_input(requests, profiles, self.bundle.items, candidates, N_HISTORY)
-        places, labels = _drawn(replayed, candidates.items, self.settings[1].n_negatives, self.seed)
+        places, labels = drawn(replayed, candidates.items, self.settings[1].n_negatives, self.seed)
         kept = np.flatnonzero((labels[:, :, Objective.START] == 1).any(axis=1))
         rows = np.arange(len(replayed))[:, None]
         padding = places < 0
@@ -64,7 +64,7 @@ class Proposer:
         }
 
 
-def _drawn(replayed: Sequence[Moment], items: Ints, n_negatives: int, seed: int) -> tuple[Ints, Floats]:
+def drawn(replayed: Sequence[Moment], items: Ints, n_negatives: int, seed: int) -> tuple[Ints, Floats]:
     """Places of each request's examples [B, n_targets + n_negatives] and their labels.
 
     Targets that no source proposed are not examples: a ranker never sees what was not proposed. Negatives are a uniform

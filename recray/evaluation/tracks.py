@@ -20,8 +20,8 @@ CORE: Final = 5
 QUANTILE: Final = 0.9
 
 _RANKED: Final = (
-    "Every title of the catalogue that is not in the whole history of the request is ranked; nothing is sampled. Ratings of any "
-    "value count as one interaction. Equal times of a profile keep the order of the raw file."
+    "Every title of the catalogue that is not in the whole history of the request is ranked; nothing is sampled. Ratings of "
+    "any value count as one interaction. Equal times of a profile keep the order of the raw file."
 )
 _LEFT_OUT_LAST: Final = (
     "Leave one out: each profile's last interaction is the target of one request, its history all interactions before "
@@ -29,20 +29,20 @@ _LEFT_OUT_LAST: Final = (
     "interaction in the history. "
 )
 _RAW: Final = (
-    "No rating and no title is removed; the catalogue is every title with an interaction. Targets that no model met when it was "
-    "fitted stay in, as misses unless they are found. A title that a profile has again is counted at its first time. "
+    "No rating and no title is removed; the catalogue is every title with an interaction. Targets that no model met when it "
+    "was fitted stay in, as misses unless they are found. A title that a profile has again is counted at its first time. "
 )
 PROTOCOLS: Final[Mapping[str, str]] = {
-    "A": f"{_LEFT_OUT_LAST}Titles with fewer than {CORE} interactions are removed first, profiles are not; the catalogue is the "
-    f"rest. A title that a profile has again is counted at its first time. {_RANKED}",
+    "A": f"{_LEFT_OUT_LAST}Titles with fewer than {CORE} interactions are removed first, profiles are not; the catalogue is "
+    f"the rest. A title that a profile has again is counted at its first time. {_RANKED}",
     "B": f"{_LEFT_OUT_LAST}{_RAW}{_RANKED}",
     "C": f"{_LEFT_OUT_LAST}{_RAW}{_RANKED} The moment of the request, which is the target's time, is an input of the model.",
     "D": "Global time split, successive: consecutive repeats of a title are dropped and profiles and titles with fewer than "
     f"{CORE} interactions removed, by turns until nothing changes; the catalogue is every title left. T is the {QUANTILE} "
     "quantile of all times. Every interaction after T that has an earlier one of its profile is the target of one request, its "
-    "history all interactions before it; means are over requests. Known are interactions at or before T of profiles whose second "
-    f"is not later; they are cut once more in the same way at the {QUANTILE} quantile of their times. Models are fitted on the "
-    f"earlier part alone, and the later part is for validation. {_RANKED}",
+    "history all interactions before it; means are over requests. Known are interactions at or before T of profiles whose "
+    f"second is not later; they are cut once more in the same way at the {QUANTILE} quantile of their times. Models are fitted "
+    f"on the earlier part alone, and the later part is for validation. {_RANKED}",
 }
 """What each track does, exactly enough to be done again."""
 
@@ -79,8 +79,8 @@ def make(name: str, plays: Interactions) -> Track:
     track = _MAKERS[name](name, plays)
     if not len(track.targets) or not track.learnt.any():
         raise DataError(
-            f"track {name} leaves {np.count_nonzero(track.learnt)} interactions to learn from and {len(track.targets)} requests "
-            f"of {len(plays)} interactions; expected some of both: import a larger data set"
+            f"track {name} leaves {np.count_nonzero(track.learnt)} interactions to learn from and {len(track.targets)} "
+            f"requests of {len(plays)} interactions; expected some of both: import a larger data set"
         )
     return track
 
@@ -122,20 +122,16 @@ def _frequent(name: str, plays: Interactions) -> Track:
 
 
 def _by_time(name: str, plays: Interactions) -> Track:
-    # The number of rows falls with every turn that changes something.
     n_rows = -1
     while n_rows != len(plays):
         n_rows = len(plays)
         plays = core(plays.where(_not_repeated(plays)), CORE, CORE)
-    if not n_rows:
-        nothing = np.zeros(0, np.bool_)
-        return Track(name, plays, nothing, nothing, leave_one_out(plays), catalogue(plays))
     everything = np.ones(n_rows, np.bool_)
     end_s = _quantile_s(plays, everything)
     known = _until(plays, everything, end_s)
-    learnt = _until(plays, known, _quantile_s(plays, known)) if known.any() else known
+    fitted_s = _quantile_s(plays, known)
     asked = successive(plays, end_s, None, np.random.default_rng(0))
-    return Track(name, plays, learnt, known & ~learnt & (plays.at_s > _quantile_s(plays, known)), asked, catalogue(plays))
+    return Track(name, plays, _until(plays, known, fitted_s), known & (plays.at_s > fitted_s), asked, catalogue(plays))
 
 
 def _not_repeated(plays: Interactions) -> Bools:
@@ -145,8 +141,8 @@ def _not_repeated(plays: Interactions) -> Bools:
 
 
 def _quantile_s(plays: Interactions, among: Bools) -> int:
-    # Times are whole seconds: not later than the quantile is not later than its floor.
-    return int(np.floor(np.quantile(plays.at_s[among], QUANTILE)))
+    # Times are whole seconds: not later than the quantile is not later than its floor. Nothing is not later than 0.
+    return int(np.floor(np.quantile(plays.at_s[among], QUANTILE))) if among.any() else 0
 
 
 def _until(plays: Interactions, among: Bools, end_s: int) -> Bools:

@@ -1,8 +1,11 @@
 """The Valkey server that comes with the installation: started for a home directory, joined by every other process of it.
 
 A server serves one `<home>/store`. It listens on 127.0.0.1 only, asks for a password that lies beside its data, and keeps
-an append-only file (fsync every second). Whether it lives is told by a file lock that it inherits and holds until it
-dies: neither a recycled process id nor a file left behind can be mistaken for a server.
+an append-only file (fsync every second). While such an fsync runs, the server acknowledges before it writes, up to two
+seconds ahead: a kill in that moment loses what it had not written yet.
+
+Whether it lives is told by a file lock that it inherits and holds until it dies: neither a recycled process id nor a file
+left behind can be mistaken for a server.
 """
 
 import atexit

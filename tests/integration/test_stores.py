@@ -96,6 +96,11 @@ async def test_call_after_a_lost_connection_connects_anew(tmp_path: Path) -> Non
     first = EmbeddedStore.start(tmp_path)
     store = RedisStore(first.url, SETTINGS)
     await store.append([arrival(1)])
+    with redis.Redis.from_url(first.url) as client:
+        for _ in range(500):
+            if not client.info("persistence")["aof_buffer_length"]:
+                break
+            await asyncio.sleep(0.01)
     os.kill(first.pid, signal.SIGKILL)
     first.stop()
     with pytest.raises(StoreError):

@@ -1,0 +1,12 @@
+"""`recray bench`: measurements that anyone can repeat, each by the file that holds it."""
+
+import typer
+
+from recray.cli.bench_quality import register_quality
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group and its commands."""
+    group = typer.Typer(help="Measure and write JSON.", no_args_is_help=True)
+    app.add_typer(group, name="bench")
+    register_quality(group)
