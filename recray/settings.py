@@ -230,7 +230,7 @@ SCALES: Final[Mapping[Scale, Mapping[str, Mapping[str, Any]]]] = {
     },
     "laptop": {},
     "cluster": {
-        "sequence": {"dim": 256, "blocks": 3, "max_length": 200, "epochs": 100, "patience": 10},
+        "sequence": {"dim": 256, "blocks": 3, "max_length": 200, "epochs": 100, "patience": 10, "batch_size": 128},
         "examples": {"n_requests": 2_000_000},
         "training": {
             "n_blocks": 200,

@@ -9,6 +9,7 @@ import numpy as np
 from recray.candidates.filters import eligibility, reasons, verdicts
 from recray.candidates.source import Ask, CandidateSource, union
 from recray.catalog.text import TextIndex
+from recray.errors import StageError
 from recray.features.items import Items
 from recray.features.profiles import Profiles
 from recray.schema import NO_ITEM, Bools, Candidates, Page, Requests, Retrieved
@@ -55,6 +56,8 @@ class CandidateStage:
             except Exception:  # noqa: BLE001  # one source of many: the answer goes on without it, by name
                 _log.exception("source %s failed", name)
                 failed.append(f"source:{name}")
+        if not proposals:
+            raise StageError(f"every source failed: {', '.join(failed) or 'there is none'}; see the log")
         return proposals, failed
 
     def _dropped(self, ask: Ask, unfiltered: Mapping[str, Retrieved], matches: Bools | None) -> list[tuple[int, int, str]]:

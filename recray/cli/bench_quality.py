@@ -13,7 +13,8 @@ from rich.table import Table
 
 from recray.cli.console import Home, JsonFile, ScaleName, SettingsFile, console, settings_from, step, write_json
 
-_COLUMNS = {True: ("rmse", "mae"), False: ("hr@10", "ndcg@10", "hr@50", "ndcg@50", "coverage@10")}
+_RATED = ("rmse", "mae")
+_RANKED = ("ndcg@10", "hr@10", "hr@50", "coverage@10")
 
 
 def register_quality(group: typer.Typer) -> None:
@@ -64,9 +65,9 @@ def show(facts: dict[str, Any]) -> None:
         console.print(f"no model is judged on track {facts['track']}: {next(iter(facts['not_judged'].values()))}")
         return
     rated = "rmse" in next(iter(facts["models"].values()))
-    columns = _COLUMNS[rated]
-    table = Table("model", *columns, "fit s", "evaluate s", box=None, padding=(0, 2))
-    for name, one in sorted(facts["models"].items(), key=lambda entry: entry[1][columns[rated - 1]], reverse=not rated):
+    columns = _RATED if rated else _RANKED
+    table = Table("model", *columns, "fit s", "ask s", box=None, padding=(0, 1))
+    for name, one in sorted(facts["models"].items(), key=lambda entry: entry[1][columns[0]], reverse=not rated):
         figures = (f"{one[column]:.4f}" for column in columns)
         table.add_row(name, *figures, f"{one['seconds']['fit']:.1f}", f"{one['seconds']['evaluate']:.1f}")
     console.print(table)

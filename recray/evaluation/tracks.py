@@ -5,7 +5,7 @@ numbers; a track's `catalogue` says which of them are ranked.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -20,8 +20,9 @@ CORE: Final = 5
 QUANTILE: Final = 0.9
 
 _RANKED: Final = (
-    "Every title of the catalogue that is not in the whole history of the request is ranked; nothing is sampled. Ratings of "
-    "any value count as one interaction. Equal times of a profile keep the order of the raw file."
+    "Every title of the catalogue that is not in the whole history of the request is ranked; nothing is sampled. Models see "
+    "who began what and when, not how it was rated or finished; equal times of a profile keep the order of the raw file. A "
+    "model of titles' content sees their metadata besides."
 )
 _LEFT_OUT_LAST: Final = (
     "Leave one out: each profile's last interaction is the target of one request, its history all interactions before "
@@ -49,7 +50,7 @@ PROTOCOLS: Final[Mapping[str, str]] = {
 
 @dataclass(slots=True, frozen=True)
 class Track:
-    """One track of one data set: `plays` are the rows left by its preparation, and masks over them.
+    """One track of one data set: `plays` are the rows left by its preparation, without ratings, and masks over them.
 
     `learnt` [n] rows that models are fitted on, `validation` [n] rows that choices may be made on, `catalogue` [n_items]
     titles that are ranked. No target is among either.
@@ -76,7 +77,7 @@ def make(name: str, plays: Interactions) -> Track:
     """
     if name not in _MAKERS:
         raise ConfigError(f"track is {name!r}; expected one of {', '.join(_MAKERS)} to rank titles")
-    track = _MAKERS[name](name, plays)
+    track = _MAKERS[name](name, _order_alone(plays))
     if not len(track.targets) or not track.learnt.any():
         raise DataError(
             f"track {name} leaves {np.count_nonzero(track.learnt)} interactions to learn from and {len(track.targets)} "
@@ -100,9 +101,13 @@ def shuffled_ties(plays: Interactions, rng: np.random.Generator) -> Interactions
     """The same rows with the order of equal times of a profile drawn anew: another reading of the same raw file."""
     order = np.lexsort((rng.permutation(len(plays)), plays.at_s, plays.profile))
     columns = ("profile", "item", "at_s", "weight", "rating", "progress", "region")
-    return Interactions(
-        **{name: getattr(plays, name)[order] for name in columns}, n_profiles=plays.n_profiles, n_items=plays.n_items
-    )
+    return replace(plays, **{name: getattr(plays, name)[order] for name in columns})
+
+
+def _order_alone(plays: Interactions) -> Interactions:
+    """Every row a plain watch: published models of these tracks know no ratings."""
+    unknown = np.full(len(plays), np.nan, np.float32)
+    return replace(plays, weight=np.ones(len(plays), np.float32), rating=unknown, progress=unknown)
 
 
 def _leave_one_out(name: str, plays: Interactions) -> Track:

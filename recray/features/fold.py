@@ -219,11 +219,11 @@ def _ascending(titles: Words) -> bool:
 
 
 def _canonical(head: np.void, at: Longs, recent: Words, long: Longs) -> bool:
-    """Whether recent events are as many as fit, strictly ascending, within time's range, and told in one way only."""
+    """Whether recent events are as many as fit, told in one way only, and strictly ascending (time that wraps is not)."""
     if not at.size:
         return not head["oldest_at"]
     one_way = bool(at[0] == head["oldest_at"]) and bool(np.all(long >= _LONG_GAP))
-    return at.size <= N_RECENT and one_way and int(at[-1]) <= _MAX_TIME and bool(np.all(recent[1:] > recent[:-1]))
+    return at.size <= N_RECENT and one_way and bool(np.all(recent[1:] > recent[:-1]))
 
 
 def decode(blob: bytes) -> ProfileState:

@@ -56,7 +56,10 @@ def weigh(p: Floats, items: Items, candidates_items: Ints, settings: SlateSettin
     Raises:
         ConfigError: as `objective_weights`.
     """
-    worth = p @ objective_weights(settings)
+    # Summed column by column: a matrix product's last bit depends on how many requests share the batch.
+    worth = np.zeros(p.shape[:2], np.float32)
+    for column, weight in enumerate(objective_weights(settings)):
+        worth += p[:, :, column] * weight
     priority = np.maximum(items.priority[np.maximum(candidates_items, 0)], _LEAST_PRIORITY)
     scores = np.where(worth >= 0, worth * priority, worth / priority)
     return np.where(candidates_items >= 0, scores, -np.inf).astype(np.float32)

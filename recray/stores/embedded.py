@@ -38,7 +38,7 @@ protected-mode yes
 dir "{folder}"
 logfile valkey.log
 appendonly yes
-appendfsync everysec
+appendfsync no
 save ""
 hash-max-listpack-value 4096
 """

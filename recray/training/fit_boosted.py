@@ -1,7 +1,7 @@
 """The tree ranker's fit on Ray Train. Knows nothing of trees: `ranking.boosted.fit` does."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ray
 import xgboost
@@ -12,6 +12,8 @@ from recray.ranking import examples_file
 from recray.ranking.boosted import BoostedRanker, fit
 from recray.settings import Settings
 from recray.training.trainer import Fitted, Reporter, fresh_run, n_threads, outcome, scaling, shard
+
+_ROUNDS_PER_REPORT: Final = 25
 
 
 def fit_boosted_on_ray(examples_dir: Path, items: Items, settings: Settings) -> Fitted[BoostedRanker]:
@@ -35,7 +37,7 @@ def _fit_on_worker(config: dict[str, Any]) -> None:
     settings, folder = config["settings"], Path(config["examples_dir"])
     xgboost.set_config(nthread=n_threads(settings.training, settings.training.n_workers))
     train, validation = examples_file.load(folder / "train"), examples_file.load(folder / "validation")
-    reporter = Reporter("ndcg")
+    reporter = Reporter("ndcg", _ROUNDS_PER_REPORT)
     ranker = fit(
         train.take(shard(len(train))),
         validation,

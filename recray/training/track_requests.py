@@ -18,7 +18,7 @@ from recray.features.fold import N_COUNTERS, N_RECENT
 from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.features.profiles import Profiles
-from recray.schema import NO_ITEM, Action, Floats, Ints, Longs, Page, ProfileKey, ProfileSettings, Requests, Words
+from recray.schema import NO_ITEM, Action, Ints, Longs, Page, ProfileKey, ProfileSettings, Requests, Words
 
 DEPTH: Final = 200
 """Titles that a source is asked for; a target that is not among them has rank DEPTH + 1, so figures at k <= DEPTH are exact."""
@@ -93,15 +93,6 @@ def profiles(plays: Interactions, targets: Targets, words: Words) -> Profiles:
 
 
 def packed(plays: Interactions) -> Words:
-    """Every row as a packed event: a rating where it has stars, otherwise a play with its progress."""
-    rated = ~np.isnan(plays.rating)
-    action = np.where(rated, Action.RATE, Action.PLAY).astype(np.int32)
-    value = np.where(rated, _values(Action.RATE, plays.rating), _values(Action.PLAY, plays.progress)).astype(np.int32)
-    return fold.pack(plays.at_s, plays.item, action, np.zeros(len(plays), np.int32), value)
-
-
-def _values(action: Action, column: Floats) -> Ints:
-    different, which = np.unique(column, return_inverse=True)
-    stars = action == Action.RATE
-    coded = [fold.packed_value(action, float(v) if stars else None, None if stars else float(v)) for v in different]
-    return np.array(coded, np.int32)[which]
+    """Every row as a packed event: a plain play, for tracks know nothing else of it."""
+    nothing = np.zeros(len(plays), np.int32)
+    return fold.pack(plays.at_s, plays.item, np.full(len(plays), Action.PLAY, np.int32), nothing, nothing)

@@ -71,6 +71,7 @@ def side_effects(tree: Path, modules: list[str], empty: Path) -> list[str]:
 
 def every_module(tree: Path) -> list[str]:
     found = [file.relative_to(tree).with_suffix("") for file in sorted((tree / "recray").rglob("*.py"))]
+    found = [path for path in found if path.name != "__main__"]  # running is what it is for
     return [".".join(path.parts).removesuffix(".__init__") for path in found] + ["train_app"]
 
 

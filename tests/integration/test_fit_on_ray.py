@@ -38,7 +38,7 @@ def examples_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _settings(home: Path, **training: Any) -> Any:
-    small = {"deep": {"hidden": [32, 16], "embedding_dim": 8, "epochs": 3}, "boosted": {"n_trees": 15}}
+    small = {"deep": {"hidden": [32, 16], "embedding_dim": 8, "epochs": 5, "learning_rate": 0.005}, "boosted": {"n_trees": 15}}
     return resolve({"home": str(home), "training": training, **small})
 
 

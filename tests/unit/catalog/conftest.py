@@ -1,10 +1,17 @@
 """Tables of the schema from a few columns written by hand."""
 
+import datetime as dt
 from typing import Any
 
 import pyarrow as pa
 
 from recray.schema import TABLES
+
+NOW = 1_700_000_000
+
+
+def moment(at_s: float | None) -> dt.datetime | None:
+    return None if at_s is None else dt.datetime.fromtimestamp(at_s, dt.UTC)
 
 
 def table_of(name_of_table: str, /, **columns: list[Any]) -> pa.Table:

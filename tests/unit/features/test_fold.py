@@ -1,6 +1,7 @@
 """Laws of the fold: the set of events decides, whatever their order, batches and repeats."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,6 +109,48 @@ def test_truncated_bytes_are_refused(events: Words, data: st.DataObject) -> None
 def test_foreign_bytes_are_refused(blob: bytes) -> None:
     with pytest.raises(DataError, match="fold it anew from the log"):
         fold.decode(blob)
+
+
+def numbers(*titles: int) -> Any:
+    return np.array(titles, np.int32)
+
+
+PLAYED = fold.pack(np.array([1_000_000_000, 1_000_100_000]), *(np.full(2, code) for code in (7, Action.PLAY, Device.TV, 0)))
+"""Two events with a gap that is too long for two bytes."""
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        ProfileState(recent=np.repeat(PLAYED[:1], 2)),
+        ProfileState(recent=np.arange(N_RECENT + 1, dtype=np.uint64) + PLAYED[0]),
+        ProfileState(recent=PLAYED, watched=numbers(4, 3)),
+        ProfileState(recent=PLAYED, watched=numbers(4, 4)),
+        ProfileState(recent=PLAYED, hidden=numbers(MAX_TITLES)),
+    ],
+    ids=["repeated event", "too many events", "unsorted titles", "repeated title", "no such title"],
+)
+def test_state_that_folding_never_gives_is_refused(state: ProfileState) -> None:
+    with pytest.raises(DataError, match="is not one that was encoded: fold it anew from the log"):
+        fold.decode(fold.encode(state))
+
+
+@pytest.mark.parametrize(
+    ("recent", "at", "value"),
+    [
+        (PLAYED, 16, (1 << 32) - 1),  # oldest_at: the next event would be after the end of time
+        (PLAYED[:0], 16, 5),  # oldest_at of no event
+        (PLAYED, 20 + 4 * fold.N_COUNTERS, 0xFFFF_0001),  # first gap: the oldest event has none
+        (PLAYED, -4, 3),  # a long gap that is short
+    ],
+    ids=["time", "empty", "first gap", "long gap"],
+)
+def test_state_told_in_another_way_is_refused(recent: Words, at: int, value: int) -> None:
+    blob = bytearray(fold.encode(ProfileState(recent=recent)))
+    start = at % len(blob)
+    blob[start : start + 4] = value.to_bytes(4, "little")
+    with pytest.raises(DataError, match="is not one that was encoded: fold it anew from the log"):
+        fold.decode(bytes(blob))
 
 
 def test_no_bytes_are_an_empty_state() -> None:

@@ -134,8 +134,8 @@ def test_titles_newer_than_the_table_count_for_nothing_but_activity(world: Any) 
     proposed.scores, proposed.ranks = (np.zeros((1, 1, len(views.SOURCES)), kind) for kind in (np.float32, np.int32))
     kind_share = views.width("match") - 6 + 3
     for events in (known, newer):
-        matrix = vectorize.match_matrix(world.requests(1), world.profiles(events), world.catalogue(), proposed)
-        assert matrix[0, 0, kind_share] == 1.0  # every start whose kind is known was a series
+        matrix = vectorize.match_matrix(world.requests(1), world.profiles(events), world.catalogue(5), proposed)
+        assert matrix[0, 0, kind_share] == 1.0  # the one start whose kind is known was a series; the last title is a film
 
 
 def test_values_are_what_they_say(world: Any) -> None:

@@ -3,15 +3,10 @@
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,34 +15,7 @@ from recray.errors import DataError
 from recray.schema import EVENTS, FOLLOWS, TABLES, TITLES
 from recray.stores.lake import Lake
 
-DAY = 86_400
-T0 = 1_700_000_000  # 2023-11-14 22:13:20 UTC
-
-
-def titles(*content_ids: str, name: str = "Title") -> pa.Table:
-    n = len(content_ids)
-    columns = {
-        "content_id": pa.array(content_ids, pa.string()),
-        "name": pa.array([f"{name} {c}" for c in content_ids], pa.string()),
-        "kind": pa.array(["movie"] * n, pa.string()),
-        "genres": pa.array([["Drama"]] * n, pa.list_(pa.string())),
-        "localized_names": pa.array([[("de", f"Titel {c}")] for c in content_ids], pa.map_(pa.string(), pa.string())),
-    }
-    return pa.table(columns)
-
-
-def events(*at_s: int, first: int = 0) -> pa.Table:
-    n = len(at_s)
-    return pa.table(
-        {
-            "event_id": [f"e{first + i:03d}" for i in range(n)],
-            "user_id": ["u"] * n,
-            "profile_id": ["p"] * n,
-            "content_id": ["a"] * n,
-            "action": ["play"] * n,
-            "event_at": pa.array([s * 1_000 for s in at_s], pa.int64()).cast(pa.timestamp("ms", tz="UTC")),
-        }
-    )
+from .lake_tables import DAY, T0, events, titles
 
 
 @pytest.fixture
@@ -112,6 +80,12 @@ def test_a_window_of_events_is_half_open_sorted_and_complete(
     assert [(int(row["event_at"].timestamp()), row["event_id"]) for row in got] == sorted(inside)
 
 
+def test_a_window_holds_its_start_and_not_its_end(lake: Lake) -> None:
+    lake.write("tiny", {"titles": titles("a"), "events": events(T0, T0 + 1, T0 + DAY)}, {})
+    assert lake.events("tiny", T0, T0 + DAY)["event_id"].to_pylist() == ["e000", "e001"]
+    assert lake.events("tiny", T0 + 1)["event_id"].to_pylist() == ["e001", "e002"]
+
+
 def test_a_day_of_several_files_is_read_in_order_too(lake: Lake, tmp_path: Path) -> None:
     lake.write("tiny", {"titles": titles("a"), "events": events(T0 + 9, T0 + 1)}, {})
     lake.write("more", {"titles": titles("a"), "events": events(T0 + 5, T0, first=10)}, {})
@@ -148,83 +122,6 @@ def test_a_new_version_replaces_every_table_of_the_old_one(lake: Lake, tmp_path:
     assert lake.manifest("tiny")["version"] == 2
     kept = [path for path in (tmp_path / "lake").iterdir() if path.is_dir() and not path.is_symlink()]
     assert len(kept) == 1
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: no handler of ours may catch it."""
-
-
-def die_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the step-th change of the file system, counted from now, the last thing that does not happen."""
-    left = step
-
-    def dying(change: Callable[..., Any]) -> Callable[..., Any]:
-        def changed(*args: Any, **kwargs: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-            return change(*args, **kwargs)
-
-        return changed
-
-    for place, name in ((Path, "mkdir"), (Path, "symlink_to"), (Path, "write_text"), (Path, "unlink"), (os, "replace")):
-        monkeypatch.setattr(place, name, dying(getattr(place, name)))
-    monkeypatch.setattr(pq, "write_table", dying(pq.write_table))
-    monkeypatch.setattr(shutil, "rmtree", dying(shutil.rmtree))
-
-
-def test_a_writer_killed_at_any_step_leaves_the_old_set_or_the_new_one(lake: Lake) -> None:
-    versions = []
-    for step in range(1, 40):
-        lake.write("tiny", {"titles": titles("a"), "events": events(T0)}, {"version": 1})
-        with pytest.MonkeyPatch.context() as patch:
-            die_at(step, patch)
-            try:
-                lake.write("tiny", {"titles": titles("b", "a"), "events": events(T0, T0 + DAY)}, {"version": 2})
-                survived = True
-            except Killed:
-                survived = False
-        version = lake.manifest("tiny")["version"]
-        assert lake.names() == ["tiny"]
-        assert lake.events("tiny").num_rows == version
-        versions.append(version)
-        if survived:
-            break
-    assert versions == sorted(versions)
-    assert {versions[0], versions[-1]} == {1, 2}
-    assert len(versions) > 8
-
-
-def test_a_first_import_killed_midway_leaves_no_set(lake: Lake) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        die_at(5, patch)
-        with pytest.raises(Killed):
-            lake.write("tiny", {"titles": titles("a"), "events": events(T0)}, {})
-    assert lake.names() == []
-    lake.write("tiny", {"titles": titles("a")}, {})
-    assert lake.names() == ["tiny"]
-
-
-_KILLED_WRITER = """
-import os, signal, sys
-from pathlib import Path
-from recray.schema import TITLES
-from recray.stores.lake import Lake
-os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-Lake(Path(sys.argv[1])).write("tiny", {"titles": TITLES.empty_table()}, {"version": 2})
-"""
-
-
-def test_a_killed_process_holds_no_lock_and_leaves_nothing_that_is_listed(lake: Lake, tmp_path: Path) -> None:
-    lake.write("tiny", {"titles": titles("a")}, {"version": 1})
-    done = subprocess.run([sys.executable, "-c", _KILLED_WRITER, str(tmp_path / "lake")], check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL
-    assert lake.names() == ["tiny"]
-    assert lake.manifest("tiny")["version"] == 1
-    lake.write("tiny", {"titles": titles("a")}, {"version": 3})
-    assert lake.manifest("tiny")["version"] == 3
-    assert len([path for path in (tmp_path / "lake").glob(".tiny.*") if path.is_dir()]) == 1
 
 
 def test_a_missing_set_is_an_error_that_names_the_command_and_the_sets_there_are(lake: Lake, tmp_path: Path) -> None:

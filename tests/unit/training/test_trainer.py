@@ -2,9 +2,10 @@ import os
 from pathlib import Path
 
 import pytest
+import ray.train
 
 from recray.settings import TrainingSettings, resolve
-from recray.training.trainer import fresh_run, n_threads, scaling
+from recray.training.trainer import Reporter, fresh_run, n_threads, scaling
 
 
 def test_every_run_has_a_name_of_its_own(tmp_path: Path) -> None:
@@ -27,3 +28,13 @@ def test_workers_ask_for_what_the_settings_give() -> None:
     assert config.num_workers == 3
     assert config.resources_per_worker == {"CPU": 0.5, "GPU": 1.0}
     assert scaling(TrainingSettings(), 1).resources_per_worker == {"CPU": 0.5}
+
+
+def test_reporter_passes_on_every_so_many_epochs_and_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[float] = []
+    monkeypatch.setattr(ray.train, "report", lambda figures: passed.append(figures["epoch"]))
+    reporter = Reporter("ndcg", every=3)
+    for epoch, ndcg in enumerate((0.1, 0.4, 0.2, 0.3, 0.1)):
+        reporter({"epoch": float(epoch), "ndcg": ndcg})
+    assert passed == [0.0, 3.0]
+    assert reporter.best == {"epoch": 1.0, "ndcg": 0.4}
