@@ -42,15 +42,21 @@ _T = TypeVar("_T")
 
 
 class FeatureLookup(Protocol):
-    async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles: ...
+    async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles:
+        """Up-to-date profiles in the order asked; unknown ones are empty. StageError when they cannot be read."""
+        ...
 
 
 class CandidateLookup(Protocol):
-    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates: ...
+    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
+        """Candidates of a batch by the sources of one bundle, with what was dropped if a trace is asked for."""
+        ...
 
 
 class Ranking(Protocol):
-    async def predict(self, bundle_id: str, ranker: str, batch: RankerInput) -> Floats: ...
+    async def predict(self, bundle_id: str, ranker: str, batch: RankerInput) -> Floats:
+        """Probabilities [B, K, n_objectives] float32 by one ranker of one bundle; StageError when it has none such."""
+        ...
 
 
 class Shelf(Protocol):

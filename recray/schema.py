@@ -4,7 +4,7 @@ Everything that names a column, an action or a page takes the name from here. No
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
@@ -242,39 +242,19 @@ class Requests:
     @staticmethod
     def join(parts: "Sequence[Requests]") -> "Requests":
         """Several batches as one, in the order given."""
-        return Requests(
-            keys=[key for part in parts for key in part.keys],
-            ids=[one for part in parts for one in part.ids],
-            now_s=np.concatenate([part.now_s for part in parts]),
-            page=np.concatenate([part.page for part in parts]),
-            device=np.concatenate([part.device for part in parts]),
-            n_items=np.concatenate([part.n_items for part in parts]),
-            n_rows=np.concatenate([part.n_rows for part in parts]),
-            seed_item=np.concatenate([part.seed_item for part in parts]),
-            kinds=np.concatenate([part.kinds for part in parts]),
-            exclude_watched=np.concatenate([part.exclude_watched for part in parts]),
-            region=[one for part in parts for one in part.region],
-            query=[one for part in parts for one in part.query],
-            category=[one for part in parts for one in part.category],
-        )
+
+        def joined(values: list[Any]) -> Any:
+            return np.concatenate(values) if isinstance(values[0], np.ndarray) else [one for part in values for one in part]
+
+        return Requests(**{part.name: joined([getattr(one, part.name) for one in parts]) for part in fields(Requests)})
 
     def take(self, rows: Longs) -> "Requests":
         """Select requests by position, in the order given."""
-        return Requests(
-            keys=[self.keys[r] for r in rows],
-            ids=[self.ids[r] for r in rows],
-            now_s=self.now_s[rows],
-            page=self.page[rows],
-            device=self.device[rows],
-            n_items=self.n_items[rows],
-            n_rows=self.n_rows[rows],
-            seed_item=self.seed_item[rows],
-            kinds=self.kinds[rows],
-            exclude_watched=self.exclude_watched[rows],
-            region=[self.region[r] for r in rows],
-            query=[self.query[r] for r in rows],
-            category=[self.category[r] for r in rows],
-        )
+
+        def taken(values: Any) -> Any:
+            return values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows]
+
+        return Requests(**{part.name: taken(getattr(self, part.name)) for part in fields(self)})
 
 
 @dataclass(slots=True)

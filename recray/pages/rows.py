@@ -55,11 +55,13 @@ class Row:
 
 
 def continue_watching(view: View) -> Iterator[Row]:
+    """What was begun and not finished, most recent first."""
     yield Row("continue-watching", "Continue watching", "You have not finished these", view.proposed_by("resume"), 1,
               "Continue watching")  # fmt: skip
 
 
 def top_picks(view: View) -> Iterator[Row]:
+    """The slate itself, for profiles with a history."""
     if view.profiles.present[view.row].any():
         yield Row("top-picks", "Top picks for you", "Ranked for you from everything you watched", view.slate)
 
@@ -80,23 +82,27 @@ def _newest(favourites: Ints, seeds: Ints) -> list[int]:
 
 
 def trending(view: View) -> Iterator[Row]:
+    """Titles on the rise, where the request comes from if that is known."""
     where = f" in {view.region}" if view.region in view.items.region_names else ""
     yield Row("trending", f"Trending{where}", "Watched much more than usual lately", view.proposed_by("trending"),
               item_reason=f"Trending{where or ' now'}")  # fmt: skip
 
 
 def new_releases(view: View) -> Iterator[Row]:
+    """The newest titles."""
     yield Row(
         "new-releases", "New releases", "New in the catalogue", view.proposed_by("new_releases"), item_reason="New release"
     )
 
 
 def like_minded(view: View) -> Iterator[Row]:
+    """What profiles with a similar history watched."""
     yield Row("like-minded", "Viewers with your taste", "Watched by profiles whose history resembles yours",
               view.ranked(view.proposed_by("neighbours")), item_reason="Viewers with your taste watched it")  # fmt: skip
 
 
 def popular(view: View) -> Iterator[Row]:
+    """What most viewers watch."""
     yield Row("popular", "Popular", "Watched by most viewers", view.proposed_by("popular"), item_reason="Popular with viewers")
 
 

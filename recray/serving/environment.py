@@ -12,9 +12,10 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
+    # Two at a time is the default on two cores, and every few workers more print a warning.
+    "RAY_worker_maximum_startup_concurrency": "4",
     "RAY_DEDUP_LOGS": "1",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """Values for one machine. `cluster.yaml` sets its own; whatever is set already is left alone."""
 

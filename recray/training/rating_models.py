@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from recray.errors import DataError
 from recray.evaluation.metrics import rmse
@@ -84,13 +85,12 @@ def rounds(rated: Interactions, dim: int, regularization: float, rng: np.random.
 
 def _solve(side: Doubles, own: Ints, known: Doubles, centred: Doubles, regularization: float) -> None:
     """Least squares of every owner of rows, which are sorted by `own`, given the other side [n_rows, dim + 1]; in place."""
-    wanted = centred - known[:, -1]
-    inputs = np.concatenate((known[:, :-1], np.ones((own.size, 1))), axis=1)
-    identity = np.eye(side.shape[1])
-    owners, starts = np.unique(own, return_index=True)
-    for owner, start, end in zip(owners, starts, np.append(starts[1:], own.size), strict=True):
-        rows = inputs[start:end]
-        side[owner] = np.linalg.solve(rows.T @ rows + regularization * (end - start) * identity, rows.T @ wanted[start:end])
+    inputs = np.concatenate((known[:, :-1], np.ones((own.size, 1)), (centred - known[:, -1])[:, None]), axis=1)
+    owners, starts, counts = np.unique(own, return_index=True, return_counts=True)
+    # The products of inputs with themselves and with what is wanted, of each owner in one multiplication.
+    products = np.stack([rows.T @ rows for rows in np.split(inputs, starts[1:])])
+    normal = products[:, :-1, :-1] + regularization * counts[:, None, None] * np.eye(side.shape[1])
+    side[owners] = np.linalg.solve(normal, products[:, :-1, -1:])[..., 0]
 
 
 def fit(rated: Interactions, space: Space, seed: int) -> tuple[RatingModel, dict[str, float]]:
@@ -106,11 +106,13 @@ def fit(rated: Interactions, space: Space, seed: int) -> tuple[RatingModel, dict
     early = rated.where(others(rated, aside))
     actual = rated.rating[aside.row]
     best: tuple[float, float, int] = (np.inf, space.regularizations[0], 1)
-    for regularization in space.regularizations:
-        steps = rounds(early, space.dim, regularization, np.random.default_rng(seed))
-        for n_rounds, model in zip(range(1, _MAX_ROUNDS + 1), steps, strict=False):
-            best = min(best, (rmse(model.predict(aside.profile, aside.item), actual), regularization, n_rounds))
-    error, regularization, n_rounds = best
-    steps = rounds(rated, space.dim, regularization, np.random.default_rng(seed))
-    model = [next(steps) for _ in range(n_rounds)][-1]
+    # Many small products: threads would cost more than they bring.
+    with threadpool_limits(1, "blas"):
+        for regularization in space.regularizations:
+            steps = rounds(early, space.dim, regularization, np.random.default_rng(seed))
+            for n_rounds, model in zip(range(1, _MAX_ROUNDS + 1), steps, strict=False):
+                best = min(best, (rmse(model.predict(aside.profile, aside.item), actual), regularization, n_rounds))
+        error, regularization, n_rounds = best
+        steps = rounds(rated, space.dim, regularization, np.random.default_rng(seed))
+        model = [next(steps) for _ in range(n_rounds)][-1]
     return model, {"regularization": regularization, "rounds": float(n_rounds), "validation_rmse": error}

@@ -15,7 +15,7 @@ from recray.cli.app import app
 from recray.errors import ConfigError, DataError
 
 CHEAP = ("popular", "trending", "cowatch", "item_based", "neighbours", "factors", "content")
-STEADY = "sources: {popularity_half_life_days: 1.0e9}"
+STEADY = "sources: {popularity_half_life_days: 1.0e15}"
 
 
 def run(*words: object) -> None:

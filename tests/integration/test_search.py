@@ -16,6 +16,7 @@ import example_world as world
 from recray.errors import ConfigError
 from recray.ranking import examples_file
 from recray.settings import resolve
+from recray.training import tracking
 from recray.training.search import SearchData, run_search
 
 SMOKE = Path(__file__).parents[2] / "tune_configs" / "smoke.yaml"
@@ -97,3 +98,11 @@ def test_interrupted_search_goes_on_where_it_stopped(tmp_path: Path, data: Searc
 def test_search_without_its_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a search of deep needs a folder of examples; got none"):
         run_search(SMOKE, _settings(tmp_path), SearchData(world.items()), name="none", environment=OFFLINE)
+
+
+def test_tracked_run_without_key_or_network_lies_in_a_folder(tmp_path: Path) -> None:
+    tracked = tracking.start("train-1", {"seed": 1}, tmp_path / "tracking", {})
+    tracked.log({"ndcg": 0.5})
+    tracked.summarize({"bundle": "b1"})
+    tracked.finish()
+    assert len(list((tmp_path / "tracking" / "wandb").glob("offline-run-*/*.wandb"))) == 1

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from recray import settings as module
 from recray.errors import ConfigError
-from recray.settings import SCALES, Settings, load, merge, resolve
+from recray.settings import SCALES, Settings, knobs, load, merge, resolve
+from recray.settings.resolve import _FROM_ENVIRONMENT
 
 
 def leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -86,7 +86,7 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
     assert load(None, {"RECRAY_SETTINGS": str(file)}).scale == "smoke"
 
 
-@pytest.mark.parametrize(("name", "path"), module._FROM_ENVIRONMENT.items())
+@pytest.mark.parametrize(("name", "path"), _FROM_ENVIRONMENT.items())
 def test_every_variable_of_the_environment_reaches_its_setting(name: str, path: str) -> None:
     given = {"scale": "smoke", "serving.topology": "composed", "serving.port": "8123"}.get(path, "given")
     assert str(at(load(None, {name: given}), path)) == given
@@ -137,7 +137,7 @@ def test_merging_changes_neither_side() -> None:
 def test_every_group_of_settings_refuses_unknown_names() -> None:
     groups = [
         kind
-        for kind in vars(module).values()
+        for kind in vars(knobs).values()
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not BaseModel
     ]
     assert len(groups) > 10

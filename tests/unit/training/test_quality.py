@@ -18,7 +18,7 @@ from recray.settings import resolve
 from recray.training.quality import Measured, Plan, measure
 from recray.training.track_requests import DEPTH, packed, profiles, rank
 
-STEADY = resolve({"sources": {"popularity_half_life_days": 1e9}, "sequence": {"epochs": 2, "dim": 8, "max_length": 8}})
+STEADY = resolve({"sources": {"popularity_half_life_days": 1e15}, "sequence": {"epochs": 2, "dim": 8, "max_length": 8}})
 HISTORIES = [[0, 1, 2, 3], [0, 1, 3, 2], [0, 2, 1, 4]]
 
 

@@ -1,0 +1,51 @@
+"""Settings: every knob once (`knobs`), and how differences become settings (`resolve`).
+
+The dial `scale` sets data size, epochs, trials and replica bounds together (see `SCALES`); a YAML file holds differences only.
+"""
+
+from recray.settings.knobs import (
+    BoostedSettings,
+    Count,
+    DeepSettings,
+    EvaluationSettings,
+    ExampleSettings,
+    Knobs,
+    ReplicaBounds,
+    Scale,
+    Seconds,
+    SequenceSettings,
+    ServingSettings,
+    Settings,
+    Share,
+    SlateSettings,
+    SourceSettings,
+    SplitSettings,
+    StoreSettings,
+    TrainingSettings,
+)
+from recray.settings.resolve import SCALES, load, merge, resolve
+
+__all__ = [
+    "SCALES",
+    "BoostedSettings",
+    "Count",
+    "DeepSettings",
+    "EvaluationSettings",
+    "ExampleSettings",
+    "Knobs",
+    "ReplicaBounds",
+    "Scale",
+    "Seconds",
+    "SequenceSettings",
+    "ServingSettings",
+    "Settings",
+    "Share",
+    "SlateSettings",
+    "SourceSettings",
+    "SplitSettings",
+    "StoreSettings",
+    "TrainingSettings",
+    "load",
+    "merge",
+    "resolve",
+]
