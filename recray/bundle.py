@@ -26,7 +26,7 @@ from recray.ranking.ranker import Ranker
 RANKERS: Final[Mapping[str, type[Ranker]]] = {DeepRanker.name: DeepRanker, BoostedRanker.name: BoostedRanker}
 
 
-@dataclass
+@dataclass(repr=False)
 class Bundle:
     """What is served under one id; immutable once loaded.
 

@@ -213,7 +213,7 @@ class Event:
     position: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Requests:
     """A columnar batch of requests; one request is a batch of one.
 
@@ -257,7 +257,7 @@ class Requests:
         return Requests(**{part.name: taken(getattr(self, part.name)) for part in fields(self)})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Retrieved:
     """What one candidate source proposes, best first.
 
@@ -270,7 +270,7 @@ class Retrieved:
     seeds: Ints
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Candidates:
     """The union of the sources, without duplicates.
 

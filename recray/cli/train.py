@@ -106,7 +106,7 @@ def register(app: typer.Typer) -> None:
         """Judge a bundle on the last period of a data set: every source alone and every ranker's whole pipeline."""
         chosen = settings_from(settings, home, scale=scale)
         start_ray(chosen)
-        from recray.training.run import evaluate_stored
+        from recray.training.stored import evaluate_stored
 
         with step(f"evaluate {bundle} on {data}") as say:
             figures = evaluate_stored(chosen, data, bundle, say)
@@ -117,8 +117,8 @@ def register(app: typer.Typer) -> None:
 def search_set(settings: Settings, data: str, space: Path) -> dict[str, Any]:
     """Search a space on a data set, or go on with an interrupted search; shows and returns the best settings and all trials."""
     start_ray(settings)
-    from recray.training.run import search_data
     from recray.training.search import run_search
+    from recray.training.stored import search_data
 
     with step(f"search {space.name} on {data}") as say:
         found = run_search(space, settings, search_data(settings, data, say), name=f"{data}-{space.stem}")

@@ -17,7 +17,7 @@ FOREVER = np.iinfo(np.int64).max
 LONG_AGO = np.iinfo(np.int64).min
 
 
-@dataclass
+@dataclass(repr=False)
 class Items:
     """Item-side data of one bundle; row i is title number i, n rows.
 

@@ -16,7 +16,7 @@ FINISHED: Final = np.float32(0.9)
 _DISLIKED_STARS: Final = np.float32(2.0)
 
 
-@dataclass
+@dataclass(repr=False)
 class Profiles:
     """What is known about the profiles of a batch of B requests.
 

@@ -10,7 +10,7 @@ from recray.features.views import Entity, of
 from recray.schema import Candidates, Floats, Ints, Requests
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class RankerInput:
     """What rankers read for a batch of B requests of up to K candidates.
 

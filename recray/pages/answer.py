@@ -14,7 +14,7 @@ from recray.pages.page import PageRow
 from recray.schema import Candidates, Floats, Kind, Longs, Objective, Page, word
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Answer:
     """What one request is answered with.
 

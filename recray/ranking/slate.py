@@ -112,18 +112,18 @@ def _diversified(order: Longs, scores: Floats, content: Floats, n_shown: Longs, 
     low = np.min(found, axis=1, where=valid, initial=np.inf, keepdims=True)
     high = np.max(found, axis=1, where=valid, initial=-np.inf, keepdims=True)
     relevance = np.where(valid, found - low, 0) / np.maximum(high - low, 1e-12)
-    likeness = np.zeros((len(order), n_pool, n_pool), np.float32)
+    worth = np.where(valid, (1 - diversity) * relevance, -np.inf).astype(np.float32)
+    beside = np.full((len(order), n_pool, n_pool), -np.inf, np.float32)  # what each is worth beside each
     for row in rows:  # one product per request: its sums must not depend on how wide its neighbours are
-        vectors = content[row, pool[row, : size[row]]]
-        likeness[row, : size[row], : size[row]] = vectors @ vectors.T  # rows of `content` have unit length
-    nearest = np.zeros(pool.shape, np.float32)
-    worth, left = (1 - diversity) * relevance, valid.copy()
+        vectors = content[row, pool[row, : size[row]]]  # rows of `content` have unit length
+        beside[row, : size[row], : size[row]] = worth[row, : size[row]] - diversity * (vectors @ vectors.T)
     chosen = np.zeros((len(order), int(n_shown.max(initial=0))), np.int64)
     for position in range(chosen.shape[1]):
-        best = np.argmax(np.where(left, worth - diversity * nearest, -np.inf), axis=1)
+        best = np.argmax(worth, axis=1)
         chosen[:, position] = best
-        left[rows, best] = False
-        nearest = likeness[rows, best] if position == 0 else np.maximum(nearest, likeness[rows, best])
+        # The first is taken for its score alone; then the nearest of the taken counts, which is where worth is least.
+        worth = beside[rows, best] if position == 0 else np.minimum(worth, beside[rows, best], out=worth)
+        worth[rows, best] = -np.inf
     return _chosen_first(order, chosen, n_shown)
 
 

@@ -18,6 +18,7 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
+from threadpoolctl import threadpool_limits
 
 from recray import settings as settings_module
 from recray.errors import StageError
@@ -42,6 +43,7 @@ _THREADS = 1
 
 def _settings(given: dict[str, Any]) -> Settings:
     torch.set_num_threads(_THREADS)
+    threadpool_limits(_THREADS)
     return settings_module.load(None, os.environ, **given)
 
 

@@ -135,7 +135,7 @@ class EvaluationSettings(Knobs):
     """Offline judgement."""
 
     k: Count = 10
-    n_requests: Count = 3_000
+    n_requests: Count = 2_000
     gate_confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     gate_resamples: Count = 400
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from recray.bundle import Bundle
-from recray.candidates.filters import eligibility
 from recray.candidates.generate import CandidateStage
-from recray.candidates.source import Ask
 from recray.data.replay import Moment, asked
 from recray.evaluation.beyond import coverage_at, intra_list_diversity, novelty
 from recray.evaluation.metrics import hit_rate_at, mrr_at, ndcg_at, precision_at, recall_at
@@ -90,30 +89,46 @@ def judge(
     k = settings.evaluation.k
     names = [name for name in bundle.sources if name != "resume"] + list(bundle.rankers)
     lists: dict[str, list[Ints]] = {name: [] for name in names}
-    for start in range(0, len(moments), _BATCH):
-        batch = moments[start : start + _BATCH]
-        own = [profiles.get(moment.key, ProfileSettings()) for moment in batch]
-        for name, got in _lists(bundle, batch, own, settings).items():
-            lists[name].append(got)
+
+    async def listed() -> None:
+        for start in range(0, len(moments), _BATCH):
+            batch = moments[start : start + _BATCH]
+            own = [profiles.get(moment.key, ProfileSettings()) for moment in batch]
+            for name, got in (await _lists(bundle, batch, own, settings)).items():
+                lists[name].append(got)
+
+    # Products this small are faster on one thread, six times so next to another busy process.
+    with threadpool_limits(1):
+        asyncio.run(listed())
     targets = [moment.targets[:1] for moment in moments]
     later = [moment.targets for moment in moments]
     return {name: _judged(np.concatenate(found), targets, later, bundle, k) for name, found in lists.items()}
 
 
-def _lists(bundle: Bundle, batch: Sequence[Moment], own: Sequence[ProfileSettings], settings: Settings) -> dict[str, Ints]:
+async def _lists(
+    bundle: Bundle, batch: Sequence[Moment], own: Sequence[ProfileSettings], settings: Settings
+) -> dict[str, Ints]:
     k = settings.evaluation.k
     requests, profiles = asked(batch, own, k)
-    eligible, resumable = eligibility(requests, profiles, bundle.items, None)
-    ask = Ask(requests, profiles, bundle.items, eligible, resumable)
-    found = {name: _padded(source.retrieve(ask, k).items, k) for name, source in bundle.sources.items() if name != "resume"}
     held = _Held(bundle, profiles, settings)
     parts = Parts(Experiments.load(None), held, held, held, held, settings.slate, time.perf_counter, _PATIENT_S)
+    found: dict[str, Ints] = {}
     for ranker in bundle.rankers:
         arms = [Assignment(ranker=cast(RankerName, ranker))] * requests.n
-        answers = asyncio.run(recommend(requests, parts, assignments=arms))
+        answers = await recommend(requests, parts, assignments=arms)
         rows = [answer.candidates.items[answer.row, answer.places][None, :] for answer in answers]
         found[ranker] = np.concatenate([_padded(row, k) for row in rows])
-    return found
+    proposed = held.once[0]
+    return found | {name: _first(proposed, name, k) for name in bundle.sources if name != "resume"}
+
+
+def _first(candidates: Candidates, source: str, k: int) -> Ints:
+    """The first k proposals [B, k] of one source: the union takes every source's best before any source's next."""
+    ranks = candidates.ranks[:, :, candidates.sources.index(source)]
+    listed = np.full((len(ranks), k), NO_ITEM, np.int32)
+    row, place = np.nonzero((ranks > 0) & (ranks <= k))
+    listed[row, ranks[row, place] - 1] = candidates.items[row, place]
+    return listed
 
 
 def _padded(items: Ints, k: int) -> Ints:

@@ -21,7 +21,7 @@ from recray.candidates.registered import fit_all
 from recray.candidates.source import CandidateSource
 from recray.data.examples import collect, propose
 from recray.data.grouped import as_moments, folded, replay, settings_of
-from recray.data.history import History, open_history
+from recray.data.history import History
 from recray.data.publish import publish
 from recray.data.replay import Draw, Moment
 from recray.errors import DataError, ModelError
@@ -32,7 +32,6 @@ from recray.features.views import SOURCES
 from recray.ranking import examples_file
 from recray.ranking.ranker import Examples, Ranker
 from recray.settings import Settings
-from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
 from recray.stores.registry import Registry
 from recray.training.fit_boosted import fit_boosted_on_ray
@@ -40,7 +39,6 @@ from recray.training.fit_deep import fit_deep_on_ray
 from recray.training.fit_sequence import fit_sequence_on_ray
 from recray.training.judge import Judged, judge
 from recray.training.samples import sample_profiles
-from recray.training.search import SearchData
 
 Say = Callable[[str], None]
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -96,13 +94,13 @@ def draw_examples(history: History, early: Fitted, settings: Settings, say: Say)
     periods, own, seed = history.periods, settings.examples, settings.training.seed
     judged = settings.evaluation.n_requests
     draws = {
-        TRAIN: _draw(history, periods.sources_end_s, periods.rankers_end_s, own.n_requests, settings),
-        VALIDATION: _draw(history, periods.rankers_end_s, periods.validation_end_s, judged, settings),
-        TEST: _draw(history, periods.validation_end_s, periods.end_s + 1, judged, settings),
+        TRAIN: draw_of(history, periods.sources_end_s, periods.rankers_end_s, own.n_requests, settings),
+        VALIDATION: draw_of(history, periods.rankers_end_s, periods.validation_end_s, judged, settings),
+        TEST: draw_of(history, periods.validation_end_s, periods.end_s + 1, judged, settings),
     }
     bound_data(settings)
     replayed = replay(history.event_files, history.number_of, draws, settings.training.n_blocks).materialize()
-    moments = {name: _limited(replayed, name, judged) for name in (VALIDATION, TEST)}
+    moments = {name: limited(replayed, name, judged) for name in (VALIDATION, TEST)}
     say(f"replayed {replayed.count()} moments")
     files = to_bytes(early.items, history.titles, early.sources, {})
     proposer = {
@@ -131,14 +129,14 @@ def bound_data(settings: Settings) -> None:
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(cpu=settings.training.data_cpus)
 
 
-def _draw(history: History, start_s: int, end_s: int, wanted: int, settings: Settings) -> Draw:
+def draw_of(history: History, start_s: int, end_s: int, wanted: int, settings: Settings) -> Draw:
     """Twice as many moments as are wanted, for some have no target among the candidates."""
     there = max(len(history.between(start_s, end_s)), 1)
     own = settings.examples
     return Draw(start_s, end_s, own.horizon, min(1.0, 2 * wanted / there), own.per_profile, settings.training.seed)
 
 
-def _limited(replayed: Any, name: str, wanted: int) -> list[Moment]:
+def limited(replayed: Any, name: str, wanted: int) -> list[Moment]:
     """At most `wanted` moments of a draw, evenly over time, the same ones every time."""
     found = [moment for batch in replayed.filter(expr=col("draw") == name).iter_batches(batch_format="pyarrow")
              for moment in as_moments(batch)]  # fmt: skip
@@ -254,38 +252,6 @@ def write_bundle(
     about = {"created_at": at.isoformat(), "git_commit": git_commit(), "data": data, **judgement.facts()}
     manifest = facts(settings=settings.model_dump(mode="json"), **about)
     return Outcome(Registry(settings.registry_dir).write(files, manifest), judgement)
-
-
-def evaluate_stored(settings: Settings, data: str, name: str, say: Say) -> dict[str, dict[str, float]]:
-    """Figures of a stored bundle on the last period of a data set."""
-    registry = Registry(settings.registry_dir)
-    bundle_id = registry.resolve(name)
-    manifest, files = registry.read(bundle_id)
-    history = open_history(Lake(settings.lake_dir), data, settings)
-    draw = {
-        TEST: _draw(
-            history, history.periods.validation_end_s, history.periods.end_s + 1, settings.evaluation.n_requests, settings
-        )
-    }
-    bound_data(settings)
-    replayed = replay(history.event_files, history.number_of, draw, settings.training.n_blocks)
-    moments = _limited(replayed, TEST, settings.evaluation.n_requests)
-    say(f"replayed {len(moments)} moments")
-    judged = evaluate(from_bytes(bundle_id, manifest, files), moments, history, settings)
-    return {name: one.figures for name, one in judged.items()}
-
-
-def search_data(settings: Settings, data: str, say: Say) -> SearchData:
-    """What trials are fitted on: examples of the second period, and the interactions before it; made once per data set."""
-    history = open_history(Lake(settings.lake_dir), data, settings)
-    folder = settings.home / "examples" / data
-    items = history.catalogue(history.periods.sources_end_s)
-    if not (folder / TRAIN).is_dir() or not (folder / VALIDATION).is_dir():
-        early = fit_sources(history, history.periods.sources_end_s, settings, say)
-        draw_examples(history, early, settings, say)
-    known = history.until(history.periods.sources_end_s)
-    recent = history.between(history.periods.sources_end_s, history.periods.rankers_end_s)
-    return SearchData(items, folder, known, recent)
 
 
 def git_commit() -> str | None:

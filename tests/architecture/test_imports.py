@@ -27,7 +27,10 @@ def said(tree: Path) -> str:
 
 def verdicts(tree: Path) -> dict[str, str]:
     """KEPT or BROKEN for each contract of a tree."""
-    return dict(re.findall(r"^(.+) (KEPT|BROKEN)\b", said(tree), re.MULTILINE))
+    text = said(tree)
+    found = dict(re.findall(r"^(.+) (KEPT|BROKEN)\b", text, re.MULTILINE))
+    assert found, text
+    return found
 
 
 def copied(root: Path, to: Path) -> Path:

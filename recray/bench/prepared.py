@@ -1,0 +1,136 @@
+"""What every contestant is given: the champion of a home, and a store of its own with that home's published profiles.
+
+The home's store is only read: measuring logs every slate, and those must not become somebody's training data.
+"""
+
+import asyncio
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlencode
+
+import numpy as np
+
+from recray.bench import monolith
+from recray.bundle import from_bytes
+from recray.errors import ConfigError, DataError
+from recray.experiments.assign import DEFAULT_RANKER
+from recray.features import fold
+from recray.schema import Kind, ProfileKey, ProfileSettings, word
+from recray.settings import Settings
+from recray.stores.connect import open_store
+from recray.stores.embedded import EmbeddedStore
+from recray.stores.lake import Lake
+from recray.stores.registry import Registry
+
+_MOST_PROFILES: Final = 20_000
+_CHUNK: Final = 1_000
+_SHOWN: Final = 20
+_ROWS: Final = 10
+_Published = list[tuple[ProfileKey, bytes, ProfileSettings]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The same for all: `settings` name the scratch store; `keys` are profiles with a state, in seeded random order."""
+
+    settings: Settings
+    folder: Path
+    keys: list[ProfileKey]
+    store_pid: int
+    bundle_id: str
+    data: str
+    catalogue: int
+    kind: str
+
+    def paths(self, endpoint: str) -> list[str]:
+        """One request per profile: `flat` a list of 20 titles of the catalogue's commonest kind, `homepage` 10 rows of 20.
+
+        Raises:
+            ConfigError: the endpoint is neither.
+        """
+        if endpoint == "flat":
+            page, asked = "category", {"category": self.kind, "num_recommendations": _SHOWN}
+        elif endpoint == "homepage":
+            page, asked = "homepage", {"num_rows": _ROWS, "row_size": _SHOWN}
+        else:
+            raise ConfigError(f"endpoint is {endpoint!r}; expected flat or homepage")
+        who = ({"user_id": key.user_id, "profile_id": key.profile_id} for key in self.keys)
+        return [f"/api/v1/recommendations/{page}?{urlencode(one | asked)}" for one in who]
+
+    def settings_file(self, **serving: object) -> Path:
+        """The settings as a file that only this user may read (they hold the store's password), with serving's differences."""
+        found = self.settings.model_dump(mode="json")
+        found["serving"] |= serving
+        file = self.folder / "settings.yaml"
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            json.dump(found, out)
+        return file
+
+
+@contextmanager
+def prepared(settings: Settings, store_url: str, data: str | None, folder: Path) -> Iterator[Prepared]:
+    """Copy the published profiles of a home's champion into a store under `folder`, which lives as long as the context.
+
+    Raises:
+        ModelError: the home has no champion.
+        DataError: the champion has no deep ranker, or no profile of its data set is published.
+    """
+    registry = Registry(settings.registry_dir)
+    bundle_id = registry.resolve("champion")
+    bundle = from_bytes(bundle_id, *registry.read(bundle_id))
+    if DEFAULT_RANKER not in bundle.rankers:
+        raise DataError(f"champion {bundle_id} ranks by {sorted(bundle.rankers)}; expected {DEFAULT_RANKER}: train one with it")
+    data = data or str(bundle.manifest["data"]["name"])
+    published = asyncio.run(_published(settings, store_url, _keys(settings, data)))
+    if not published:
+        raise DataError(f"no profile of {data!r} is published to the store of {settings.home}; run recray train with it")
+    experiments = folder / "experiments.yaml"
+    experiments.write_text("[]\n")
+    with EmbeddedStore.start(folder) as store:
+        asyncio.run(_load(settings, store.url, published))
+        monolith.publish(store.url, published)
+        given = settings.model_copy(
+            update={
+                "store": settings.store.model_copy(update={"url": store.url}),
+                "experiments_file": experiments,
+            }
+        )
+        kind = word(Kind(Counter(bundle.items.kind.tolist()).most_common(1)[0][0]))
+        keys = [key for key, _, _ in published]
+        yield Prepared(given, folder, keys, store.pid, bundle_id, data, bundle.items.n, kind)
+
+
+def _keys(settings: Settings, data: str) -> list[ProfileKey]:
+    table = Lake(settings.lake_dir).table(data, "profiles")
+    columns = (table[name].to_pylist() for name in ("user_id", "profile_id"))
+    keys = [ProfileKey(user_id, profile_id) for user_id, profile_id in zip(*columns, strict=True)]
+    order = np.random.default_rng(settings.training.seed).permutation(len(keys))[:_MOST_PROFILES]
+    return [keys[place] for place in order]
+
+
+async def _published(settings: Settings, url: str, keys: list[ProfileKey]) -> _Published:
+    store = open_store(settings.store, url)
+    found: _Published = []
+    try:
+        for start in range(0, len(keys), _CHUNK):
+            chunk = keys[start : start + _CHUNK]
+            for key, record in zip(chunk, await store.read(chunk), strict=True):
+                if record.state or record.inbox:
+                    found.append((key, fold.encode(record.folded()), record.settings))
+    finally:
+        await store.close()
+    return found
+
+
+async def _load(settings: Settings, url: str, published: _Published) -> None:
+    store = open_store(settings.store, url)
+    try:
+        await store.load(published)
+    finally:
+        await store.close()

@@ -1,0 +1,52 @@
+"""Work on what an earlier run left: judging a stored bundle, and the data that searches fit on."""
+
+from recray.bundle import from_bytes
+from recray.data.grouped import replay
+from recray.data.history import open_history
+from recray.settings import Settings
+from recray.stores.lake import Lake
+from recray.stores.registry import Registry
+from recray.training.run import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Say,
+    bound_data,
+    draw_examples,
+    evaluate,
+    fit_sources,
+    limited,
+)
+from recray.training.search import SearchData
+
+
+def evaluate_stored(settings: Settings, data: str, name: str, say: Say) -> dict[str, dict[str, float]]:
+    """Figures of a stored bundle on the last period of a data set."""
+    registry = Registry(settings.registry_dir)
+    bundle_id = registry.resolve(name)
+    manifest, files = registry.read(bundle_id)
+    history = open_history(Lake(settings.lake_dir), data, settings)
+    draw = {
+        TEST: _draw(
+            history, history.periods.validation_end_s, history.periods.end_s + 1, settings.evaluation.n_requests, settings
+        )
+    }
+    bound_data(settings)
+    replayed = replay(history.event_files, history.number_of, draw, settings.training.n_blocks)
+    moments = limited(replayed, TEST, settings.evaluation.n_requests)
+    say(f"replayed {len(moments)} moments")
+    judged = evaluate(from_bytes(bundle_id, manifest, files), moments, history, settings)
+    return {name: one.figures for name, one in judged.items()}
+
+
+def search_data(settings: Settings, data: str, say: Say) -> SearchData:
+    """What trials are fitted on: examples of the second period, and the interactions before it; made once per data set."""
+    history = open_history(Lake(settings.lake_dir), data, settings)
+    folder = settings.home / "examples" / data
+    items = history.catalogue(history.periods.sources_end_s)
+    if not (folder / TRAIN).is_dir() or not (folder / VALIDATION).is_dir():
+        early = fit_sources(history, history.periods.sources_end_s, settings, say)
+        draw_examples(history, early, settings, say)
+    known = history.until(history.periods.sources_end_s)
+    recent = history.between(history.periods.sources_end_s, history.periods.rankers_end_s)
+    return SearchData(items, folder, known, recent)
