@@ -10,6 +10,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
     "RAY_SERVE_LOG_TO_STDERR": "0",
+    # Threads that spin while they wait starve the processes beside them.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
     # Two at a time is the default on two cores, and every few workers more print a warning.

@@ -27,7 +27,7 @@ def evaluate_stored(settings: Settings, data: str, name: str, say: Say) -> dict[
     manifest, files = registry.read(bundle_id)
     history = open_history(Lake(settings.lake_dir), data, settings)
     draw = {
-        TEST: _draw(
+        TEST: draw_of(
             history, history.periods.validation_end_s, history.periods.end_s + 1, settings.evaluation.n_requests, settings
         )
     }
