@@ -11,8 +11,9 @@ import msgspec
 
 from recray.bench import wrk
 from recray.bench.agreement import agreed, shown
-from recray.bench.contestants import CONTESTANTS, HOST, Running, running
+from recray.bench.contestants import CONTESTANTS, Running, running
 from recray.bench.load import Job
+from recray.bench.per_core import HOST
 from recray.bench.prepared import Prepared
 from recray.errors import ConfigError, DataError
 from recray.experiments.assign import DEFAULT_RANKER
@@ -120,7 +121,7 @@ def _measured(server: Running, paths: list[str], plan: Plan, seed: int) -> dict[
                   seconds=seconds, rate=rate, seed=seed, roots=server.roots, mark=server.mark)  # fmt: skip
         return _run(job)
 
-    load("closed", max(plan.seconds * _WARM_SHARE, _LEAST_WARM_S))
+    warm_up = load("closed", max(plan.seconds * _WARM_SHARE, _LEAST_WARM_S))
     peak = load("closed", plan.seconds)
     if not peak["answered"]:
         raise DataError(f"the peak run got no answer out of {peak['errors']} requests; see why the servers refuse")
@@ -133,6 +134,7 @@ def _measured(server: Running, paths: list[str], plan: Plan, seed: int) -> dict[
         "cpu_ms_per_request_open": steady["cpu_ms_per_request"],
         "errors": peak["errors"] + steady["errors"],
         "degraded": peak["degraded"] + steady["degraded"],
+        "warm_up": warm_up,
         "closed_loop": peak,
         "open_loop": steady | {"rate_per_s": round(OPEN_SHARE * peak["requests_per_s"], 2)},
     }

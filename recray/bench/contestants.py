@@ -18,11 +18,11 @@ from urllib.request import urlopen
 
 import msgspec
 
+from recray.bench.per_core import HOST
 from recray.bench.prepared import Prepared
 from recray.bench.processes import MARK, members
 from recray.errors import DataError
 
-HOST: Final = "127.0.0.1"
 _START_S: Final = 180.0
 _STOP_S: Final = 60.0
 _ASK_S: Final = 30.0
@@ -54,11 +54,10 @@ def _composed(prepared: Prepared, port: int, cores: int) -> list[str]:
     return _served("composed", prepared, port, {})
 
 
-def _uvicorn(module: str) -> Command:
+def _plain(module: str) -> Command:
     def command(prepared: Prepared, port: int, cores: int) -> list[str]:
         prepared.settings_file()
-        options = ["--host", HOST, "--port", str(port), "--workers", str(cores), "--no-access-log", "--log-level", "warning"]
-        return [sys.executable, "-m", "uvicorn", f"recray.bench.{module}:app", "--factory", *options]
+        return [sys.executable, "-m", "recray.bench.per_core", f"recray.bench.{module}", str(port), str(cores)]
 
     return command
 
@@ -68,8 +67,8 @@ CONTESTANTS: Final = {
     for one in (
         Contestant("fused", _fused, "Ray Serve: one deployment, a replica per core; requests that wait are batched"),
         Contestant("composed", _composed, "Ray Serve: a deployment per stage, replicas as the settings say"),
-        Contestant("monolith", _uvicorn("monolith"), "FastAPI process per core, torch module, one at a time; logs no slates"),
-        Contestant("monolith_tuned", _uvicorn("monolith_tuned"), "FastAPI process per core, recray's stages one at a time"),
+        Contestant("monolith", _plain("monolith"), "FastAPI process per core, torch module, one at a time; logs no slates"),
+        Contestant("monolith_tuned", _plain("monolith_tuned"), "FastAPI process per core, recray's stages one at a time"),
     )
 }
 

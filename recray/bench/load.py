@@ -8,8 +8,10 @@ a server that stalls cannot hide the requests that would have come meanwhile (co
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any, Final, Literal, Protocol
 
@@ -43,17 +45,26 @@ class Job(msgspec.Struct, kw_only=True):
 
 @dataclass
 class Outcome:
-    """What a load met. `answered` counts status 200; latencies are those of every request, failed ones included."""
+    """What a load met. `answered` counts status 200; latencies are those of every request, failed ones included.
+
+    `failed` counts the others by status, 0 being a connection that broke or an answer that never came.
+    """
 
     answered: int = 0
-    errors: int = 0
     degraded: int = 0
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
+    failed: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def errors(self) -> int:
+        return self.failed.total()
 
     def add(self, reply: Reply, latency_s: float) -> None:
-        self.answered += reply.status == 200
-        self.errors += reply.status != 200
+        if reply.status == 200:
+            self.answered += 1
+        else:
+            self.failed[reply.status] += 1
         self.degraded += reply.degraded
         self.latencies_s.append(latency_s)
 
@@ -106,19 +117,19 @@ async def open_loop(lines: Sequence[Line], paths: Sequence[str], due_s: Sequence
             reply = await line.get(path)
             del open_since[number]
             outcome.add(reply, loop.time() - due)
+            waiting.task_done()
 
     servers = [asyncio.ensure_future(serve(number, line)) for number, line in enumerate(lines)]
     for offset, path in zip(due_s, cycle(paths), strict=False):
         if (early_s := began + offset - loop.time()) > 0:
             await asyncio.sleep(early_s)
         waiting.put_nowait((began + offset, path))
-    give_up = loop.time() + drain_s
-    while len(outcome.latencies_s) < len(due_s) and loop.time() < give_up:
-        await asyncio.sleep(0.01)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(waiting.join(), drain_s)
     for server in servers:
         server.cancel()
     unanswered = [*open_since.values(), *(waiting.get_nowait()[0] for _ in range(waiting.qsize()))]
-    outcome.errors += len(unanswered)
+    outcome.failed.update([0] * len(unanswered))
     outcome.latencies_s += [loop.time() - due for due in unanswered]
     outcome.seconds = loop.time() - began
     return outcome
@@ -143,8 +154,8 @@ async def _own(job: Job) -> dict[str, Any]:
     finally:
         for connection in connections:
             connection.close()
-    facts = asdict(outcome)
-    return facts | percentiles_ms(facts.pop("latencies_s"))
+    facts = {"answered": outcome.answered, "errors": outcome.errors, "failed": outcome.failed, "degraded": outcome.degraded}
+    return facts | {"seconds": outcome.seconds, **percentiles_ms(outcome.latencies_s)}
 
 
 def measured(job: Job) -> dict[str, Any]:

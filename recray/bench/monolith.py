@@ -2,8 +2,6 @@
 
 Its candidates, features, slate and rows are recray's own functions called with a batch of one, so that what is compared is
 how they are served. It does less than recray: it logs no slates, takes no feedback, follows no alias, and has no fallback.
-
-    uvicorn recray.bench.monolith:app --factory --workers <cores>
 """
 
 import os
@@ -11,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -122,7 +120,7 @@ class Monolith:
         """One request from first to last, as JSON."""
         items, policy = self.bundle.items, self.settings.slate
         blob = await self.store.get(_key(ProfileKey(asked.user_id, asked.profile_id)))
-        state, own = _profile.decode(blob) if blob else (b"", ProfileSettings())
+        state, own = _profile.decode(cast(bytes, blob)) if blob else (b"", ProfileSettings())
         profiles = columns([fold.decode(state)], [own])
         requests = one(asked, os.urandom(16).hex(), time.time_ns() // 1_000_000_000, items)
         requests.region = [asked.region or own.country or self.settings.serving.default_region]
@@ -173,7 +171,7 @@ def load() -> Monolith:
 
 
 def app() -> FastAPI:
-    """The ASGI application, for uvicorn's --factory."""
+    """The ASGI application over the environment's settings."""
     monolith = load()
 
     @asynccontextmanager

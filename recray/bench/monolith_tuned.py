@@ -1,7 +1,4 @@
-"""recray's own application in plain processes: every stage as it is, one request at a time, no Ray and no batching.
-
-uvicorn recray.bench.monolith_tuned:app --factory --workers <cores>
-"""
+"""recray's own application in plain processes: every stage as it is, one request at a time, no Ray and no batching."""
 
 import os
 import time
@@ -22,7 +19,7 @@ from recray.stores.registry import Registry
 
 
 def app() -> FastAPI:
-    """The ASGI application of the environment's settings, for uvicorn's --factory."""
+    """The ASGI application of the environment's settings."""
     settings = settings_module.load(None, os.environ)
     shelf = BundleShelf(Registry(settings.registry_dir))
     shelf.refresh()

@@ -3,6 +3,7 @@
 import typer
 
 from recray.cli.bench_quality import register_quality
+from recray.cli.bench_serve import register_serve
 
 
 def register(app: typer.Typer) -> None:
@@ -10,3 +11,4 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Measure and write JSON.", no_args_is_help=True)
     app.add_typer(group, name="bench")
     register_quality(group)
+    register_serve(group)

@@ -40,15 +40,14 @@ def register_serve(group: typer.Typer) -> None:
         named = tuple(name.strip() for name in contestants.split(","))
         plan = Plan(named, endpoint, seconds, rounds, connections, on["cores"], chosen.training.seed)
         at = datetime.now(UTC)
-        with tempfile.TemporaryDirectory(prefix="recray-bench-") as folder, store_of(chosen) as store_url:
-            with step("prepare a store with the published profiles"):
-                context = prepared(chosen, store_url, data, Path(folder))
-                ready = context.__enter__()
-            try:
-                with step(f"serve {ready.bundle_id} to {connections} connections") as say:
-                    measured = compare(ready, plan, say)
-            finally:
-                context.__exit__(None, None, None)
+        with (
+            tempfile.TemporaryDirectory(prefix="recray-bench-") as folder,
+            store_of(chosen) as store_url,
+            step(f"serve in {len(named)} ways to {connections} connections") as say,
+            prepared(chosen, store_url, data, Path(folder)) as ready,
+        ):
+            say(f"{len(ready.keys):,} profiles of {ready.data} published beside bundle {ready.bundle_id}")
+            measured = compare(ready, plan, say)
         show(measured, named)
         write_json(json, measured | {"machine": on, "commit": git_commit(), "date": at.isoformat(timespec="seconds")})
 
@@ -59,7 +58,7 @@ def show(measured: dict[str, Any], named: tuple[str, ...]) -> None:
         f"{measured['candidates']} candidates of {measured['catalogue']:,} titles, ranker {measured['ranker']}, "
         f"no response cache: GET {measured['request']}"
     )
-    table = Table("", "requests/s", "p50 ms", "p99 ms", "CPU ms/request", "errors", "degraded", box=None, padding=(0, 2))
+    table = Table("", "per s", "p50 ms", "p99 ms", "CPU ms", "errors", "degraded", box=None, padding=(0, 1))
     for name in named:
         one = measured[name]
         figures = (f"{one['requests_per_s']:,.0f}", *(_figure(one[f]) for f in ("p50_ms", "p99_ms", "cpu_ms_per_request")))

@@ -32,8 +32,12 @@ def start_ray(settings: Settings) -> None:
         "object_store_memory": settings.training.object_store_bytes,
         "include_dashboard": False,
     }
-    for name in ("ray.data", "ray.train", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    import ray.data
+
+    # Ray Data writes every operator's start and end to the terminal; its log file keeps them.
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":
+            handler.setLevel(logging.ERROR)
     ray.init(log_to_driver=False, configure_logging=False, **({} if os.environ.get("RAY_ADDRESS") else local))
 
 

@@ -32,18 +32,19 @@ class Proposer:
     files: Any
     manifest: dict[str, Any]
     settings: tuple[SourceSettings, ExampleSettings]
-    profiles: Mapping[ProfileKey, ProfileSettings]
+    profiles: Any
     seed: int
     bundle: Bundle = field(init=False)
 
     def __post_init__(self) -> None:
         self.bundle = from_bytes("examples", self.manifest, ray.get(self.files), with_rankers=False)
+        self.known: Mapping[ProfileKey, ProfileSettings] = ray.get(self.profiles)
         self.stage = CandidateStage(self.bundle.items, self.bundle.text, self.bundle.sources, self.settings[0])
 
     def __call__(self, table: pa.Table) -> dict[str, Any]:
         """Arrays of the requests that have at least one target among their candidates."""
         replayed = as_moments(table)
-        settings = [self.profiles.get(moment.key, ProfileSettings()) for moment in replayed]
+        settings = [self.known.get(moment.key, ProfileSettings()) for moment in replayed]
         requests, profiles = asked(replayed, settings, 10)
         candidates = self.stage.generate(requests, profiles)
         batch = ranker_input(requests, profiles, self.bundle.items, candidates, N_HISTORY)

@@ -89,6 +89,6 @@ def launch(settings: Settings) -> str:
 
 
 def shut_down() -> None:
-    """Take the application and this process's Ray down, draining what is under way."""
-    serve.shutdown()
+    """Take the application down, draining what is under way, and then Ray, if this process started it."""
+    serve.delete(APPLICATION)
     ray.shutdown()

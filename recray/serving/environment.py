@@ -14,8 +14,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
-    # Two at a time is the default on two cores, and every few workers more print a warning.
-    "RAY_worker_maximum_startup_concurrency": "4",
+    # The default is the number of cores, and a warning for every few workers more.
+    "RAY_worker_maximum_startup_concurrency": "16",
     "RAY_DEDUP_LOGS": "1",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }

@@ -67,7 +67,7 @@ class SequenceSettings(Knobs):
     batch_size: Count = 32
     epochs: Count = 25
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    patience: Count = 4
+    patience: Count = 3
 
 
 class DeepSettings(Knobs):

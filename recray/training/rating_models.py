@@ -36,7 +36,7 @@ class Space:
     regularizations: tuple[float, ...]
 
 
-MODELS: Final[dict[str, Space]] = {"bias": Space(0, (0.01, 0.02, 0.04)), "factorization": Space(32, (0.05, 0.06, 0.08))}
+MODELS: Final[dict[str, Space]] = {"bias": Space(0, (0.01, 0.02, 0.04)), "factorization": Space(32, (0.06, 0.08, 0.1))}
 """Models by name: `bias` is the mean plus a number per viewer and per title, `factorization` adds an inner product."""
 
 

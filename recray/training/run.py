@@ -18,6 +18,7 @@ from ray.data.expressions import col
 
 from recray.bundle import RANKERS, Bundle, facts, from_bytes, to_bytes
 from recray.candidates.registered import fit_all
+from recray.candidates.sequence import Sequence as SequenceSource
 from recray.candidates.source import CandidateSource
 from recray.data.examples import collect, propose
 from recray.data.grouped import as_moments, folded, replay, settings_of
@@ -27,6 +28,7 @@ from recray.data.replay import Draw, Moment
 from recray.errors import DataError, ModelError
 from recray.evaluation.gate import GateRules, GateVerdict
 from recray.evaluation.gate import judge as pass_gate
+from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.features.views import SOURCES
 from recray.ranking import examples_file
@@ -39,6 +41,7 @@ from recray.training.fit_deep import fit_deep_on_ray
 from recray.training.fit_sequence import fit_sequence_on_ray
 from recray.training.judge import Judged, judge
 from recray.training.samples import sample_profiles
+from recray.training.trainer import Fitted as Trained
 
 Say = Callable[[str], None]
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -46,10 +49,11 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Sources fitted on everything before a moment, and the catalogue as of it."""
+    """Sources fitted on everything before a moment, the catalogue as of it, and how many epochs the sequence model took."""
 
     items: Items
     sources: dict[str, CandidateSource]
+    n_epochs: int
 
 
 def _fit_one(name: str, plays: Any, items: Any, settings: Settings) -> tuple[CandidateSource, float]:
@@ -59,8 +63,11 @@ def _fit_one(name: str, plays: Any, items: Any, settings: Settings) -> tuple[Can
     return fitted[name], took[name]
 
 
-def fit_sources(history: History, moment_s: int, settings: Settings, say: Say) -> Fitted:
-    """Every candidate source, fitted on what was known before a moment; each in a Ray task, the sequence model by Ray Train."""
+def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, n_epochs: int | None = None) -> Fitted:
+    """Every candidate source, fitted on what was known before a moment; each in a Ray task, the sequence model by Ray Train.
+
+    `n_epochs` is how long the sequence model learns; None stops it by validation.
+    """
     items = history.catalogue(moment_s)
     plays = history.until(moment_s)
     if not len(plays):
@@ -74,11 +81,25 @@ def fit_sources(history: History, moment_s: int, settings: Settings, say: Say) -
         name = under_way.pop(done[0])
         sources[name], seconds = ray.get(done[0])
         say(f"fitted source {name} in {seconds:.1f} s")
-    recent = plays.at_s >= np.quantile(plays.at_s, 1 - settings.split.validation)
-    fitted = fit_sequence_on_ray(plays.where(~recent), items, settings, plays.where(recent))
+    fitted = _fit_sequence(plays, items, settings, n_epochs)
     sources["sequence"] = fitted.model
-    say(f"fitted source sequence: {fitted.metrics}")
-    return Fitted(items, {name: sources[name] for name in SOURCES})
+    say(f"fitted source sequence: {shown(fitted.metrics)}")
+    epochs = n_epochs or max(int(fitted.metrics.get("epoch", 0)), 1)
+    return Fitted(items, {name: sources[name] for name in SOURCES}, epochs)
+
+
+def _fit_sequence(plays: Interactions, items: Items, settings: Settings, n_epochs: int | None) -> Trained[SequenceSource]:
+    """Stop by the newest tenth, or, when how long to learn is known already, learn from everything for that long."""
+    if n_epochs is not None:
+        longer = settings.sequence.model_copy(update={"epochs": n_epochs})
+        return fit_sequence_on_ray(plays, items, settings.model_copy(update={"sequence": longer}))
+    recent = plays.at_s >= np.quantile(plays.at_s, 1 - settings.split.validation)
+    return fit_sequence_on_ray(plays.where(~recent), items, settings, plays.where(recent))
+
+
+def shown(figures: Mapping[str, float]) -> str:
+    """Figures as a person reads them."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +128,7 @@ def draw_examples(history: History, early: Fitted, settings: Settings, say: Say)
         "files": ray.put(files),
         "manifest": facts(),
         "settings": (settings.sources, own),
-        "profiles": settings_of(history.profiles),
+        "profiles": ray.put(settings_of(history.profiles)),
         "seed": seed,
     }
     proposed = propose(replayed.filter(expr=col("draw") != TEST), proposer)
@@ -158,7 +179,7 @@ def fit_rankers(drawn: Drawn, early: Fitted, settings: Settings, say: Say) -> di
     for name, fit in (("deep", fit_deep_on_ray), ("boosted", fit_boosted_on_ray)):
         fitted = fit(drawn.examples_dir, early.items, settings)
         rankers[name] = fitted.model
-        say(f"fitted ranker {name}: {fitted.metrics}")
+        say(f"fitted ranker {name}: {shown(fitted.metrics)}")
     return rankers
 
 

@@ -13,6 +13,7 @@ from recray.training.run import (
     Say,
     bound_data,
     draw_examples,
+    draw_of,
     evaluate,
     fit_sources,
     limited,

@@ -1,0 +1,92 @@
+"""`recray bench serve` on a small bundle: the peers are started, agree, are loaded and measured, and leave nothing behind."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bundle_world import BundleWorld, make
+from recray.bench import wrk
+from recray.bench.processes import MARK
+from recray.cli.app import app
+from recray.features import fold
+from recray.stores.connect import open_store
+from recray.stores.embedded import EmbeddedStore
+
+CONTESTANTS = ("monolith", "monolith_tuned")
+SHORT = ("--seconds", "1", "--rounds", "1", "--connections", "4")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
+    """A home with a champion, whose profiles are published to its store."""
+    world = make(tmp_path_factory.mktemp("bench"))
+
+    async def publish(url: str) -> None:
+        store = open_store(world.settings.store, url)
+        await store.load([(key, fold.encode(state), world.profiles[key]) for key, state in world.states.items()])
+        await store.close()
+
+    with EmbeddedStore.start(world.settings.home) as store:
+        asyncio.run(publish(store.url))
+    return world
+
+
+def marked() -> list[str]:
+    """Processes on this machine that some contestant started."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found += [environ.parent.name] if f"{MARK}=".encode() in environ.read_bytes() else []
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("endpoint", ["flat", "homepage"])
+def test_peers_are_measured(published: BundleWorld, tmp_path: Path, endpoint: str) -> None:
+    before, out = set(marked()), tmp_path / "serve.json"
+    # The slate's deadline is a replica's; on a busy machine the check that nothing degrades is not about speed.
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("serving: {stage_deadline_ms: 10000}\nstore: {timeout_s: 5}\n")
+    command = ["bench", "serve", "--home", str(published.settings.home), *SHORT]
+    ran = CliRunner().invoke(app, [*command, "--endpoint", endpoint, "--contestants", ",".join(CONTESTANTS), "--settings",
+                                   str(settings), "--json", str(out)])  # fmt: skip
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(out.read_text())
+    for name in CONTESTANTS:
+        one = found[name]
+        assert one["requests_per_s"] > 0
+        assert 0 < one["p50_ms"] <= one["p99_ms"]
+        assert 0.1 < one["cpu_ms_per_request"] < 1_000
+        assert (one["errors"], one["degraded"]) == (0, 0)
+    ratio = found["monolith_tuned"]["requests_per_s"] / found["monolith"]["requests_per_s"]
+    assert found["ratios"]["requests_per_s"]["monolith_tuned/monolith"] == pytest.approx(ratio, abs=0.001)
+    assert found["overlap_at_20" if endpoint == "flat" else "overlap"]["monolith_tuned"] >= 0.9
+    assert found["ranker"] == "deep"
+    assert found["catalogue"] == published.bundle.items.n
+    assert 20 <= found["candidates"] <= found["catalogue"]
+    assert found["profiles"] == len(published.states)
+    assert (found["endpoint"], found["response_cache"], found["data"]) == (endpoint, False, "world")
+    assert {"machine", "commit", "date", "load_tool", "request"} <= found.keys()
+    assert [sorted(measured) for measured in found["rounds"]] == [sorted(CONTESTANTS)]
+    assert set(marked()) <= before
+
+
+def test_an_unknown_endpoint_is_refused(published: BundleWorld) -> None:
+    command = ["bench", "serve", "--home", str(published.settings.home), "--endpoint", "search", "--contestants", "monolith"]
+    ran = CliRunner().invoke(app, command)
+    assert "endpoint is 'search'; expected flat or homepage" in str(ran.exception)
+
+
+@pytest.mark.skipif(not wrk.installed(), reason="wrk is not installed")
+def test_wrk_is_what_the_closed_loop_uses_where_it_is_installed(published: BundleWorld, tmp_path: Path) -> None:
+    out = tmp_path / "serve.json"
+    command = ["bench", "serve", "--home", str(published.settings.home), *SHORT]
+    ran = CliRunner().invoke(app, [*command, "--contestants", "monolith", "--json", str(out)])
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(out.read_text())
+    assert found["load_tool"] == {"closed_loop": "wrk", "open_loop": "own"}
+    assert found["monolith"]["errors"] == 0
