@@ -138,6 +138,7 @@ class EvaluationSettings(Knobs):
     n_requests: Count = 2_000
     gate_confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     gate_resamples: Count = 400
+    gate_margin: Share = 0.05
 
 
 class StoreSettings(Knobs):

@@ -201,8 +201,12 @@ def choose(judged: Mapping[str, Judged], settings: Settings) -> str:
 
 
 def gate(judged: Mapping[str, Judged], chosen: str, champion: Judged | None, settings: Settings) -> GateVerdict:
-    """Whether the chosen ranker's pipeline may be promoted, judged on the test period."""
-    rules = GateRules(settings.evaluation.gate_confidence, settings.evaluation.gate_resamples)
+    """Whether the chosen ranker's pipeline may be promoted, judged on the test period.
+
+    The first bundle of a data set displaces nothing: it has to beat popularity, and to the best source it may lose.
+    """
+    own = settings.evaluation
+    rules = GateRules(own.gate_confidence, own.gate_resamples, own.gate_margin if champion else 1.0)
     baselines = {name: one.ndcg for name, one in judged.items() if name not in RANKERS}
     rng = np.random.default_rng(settings.training.seed)
     return pass_gate(judged[chosen].ndcg, baselines, champion.ndcg if champion else None, rng, rules)
