@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from recray.errors import DataError
 
-LEAST: Final = 0.8
+LEAST: Final = 0.9
 """Contestants that share fewer of their titles than this are not measured."""
 
 

@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 
 HOST = "127.0.0.1"
-_BACKLOG = 512
+_PENDING = 512
 
 
 def serve(module: str, port: int) -> None:
@@ -23,7 +23,7 @@ def serve(module: str, port: int) -> None:
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listening.bind((HOST, port))
-    listening.listen(_BACKLOG)
+    listening.listen(_PENDING)
     application = importlib.import_module(module).app()
     uvicorn.Server(uvicorn.Config(application, access_log=False, log_level="warning")).run([listening])
 

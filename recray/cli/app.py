@@ -3,6 +3,7 @@
 import sys
 
 import typer
+from rich.markup import escape
 
 from recray.cli import bench, bundles, data, demo, doctor, profiles, serve, train
 from recray.cli.console import errors
@@ -19,5 +20,5 @@ def main() -> None:
     try:
         app()
     except RecrayError as error:
-        errors.print(f"[bold red]error[/] {error}", highlight=False)
+        errors.print(f"[bold red]error[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
