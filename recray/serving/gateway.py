@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, ORJSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
+from recray.errors import RequestError
 from recray.schema import AGE_GROUPS, Device, Page, ProfileKey, ProfileSettings, word
 from recray.serving import problems
 from recray.serving.asking import DEVICES, KINDS, Asked
@@ -48,9 +49,12 @@ Common = Annotated[Filters, Depends(filters)]
 
 
 class ProfileBody(BaseModel):
-    """A profile's settings as a client sends them; what is absent is cleared."""
+    """A profile's settings as a client sends them, or as `GET` gave them; what is absent is cleared."""
 
     model_config = ConfigDict(extra="forbid")
+
+    user_id: Id | None = None
+    profile_id: Id | None = None
 
     country: Annotated[str | None, Field(pattern="^[A-Z]{2}$")] = None
     language: Annotated[str | None, Field(pattern="^[a-z]{2,3}$")] = None
@@ -165,7 +169,10 @@ def _profiles(app: FastAPI, service: Service) -> None:
     async def write(user_id: one, profile_id: one, body: ProfileBody) -> ORJSONResponse:
         """Replace a profile's settings; the next answer follows them."""
         key = ProfileKey(user_id, profile_id)
-        settings = ProfileSettings(**body.model_dump())
+        meant = (body.user_id or user_id, body.profile_id or profile_id)
+        if meant != (user_id, profile_id):
+            raise RequestError(f"the body is about profile {'/'.join(meant)}, the address about {key}; send one")
+        settings = ProfileSettings(**body.model_dump(exclude={"user_id", "profile_id"}))
         return ORJSONResponse({**asdict(key), **asdict(settings), "version": await service.store.put_settings(key, settings)})
 
     @app.get(f"{at}/export")

@@ -221,6 +221,15 @@ def test_a_profile_is_exported_whole_and_erased_whole(http: httpx.Client) -> Non
     assert ask(http, "homepage", who)["profile"]["n_events"] == 0
 
 
+def test_a_profile_is_written_as_it_was_read_and_never_under_another_name(http: httpx.Client) -> None:
+    who = stranger()
+    at = f"/profiles/{who['user_id']}/{who['profile_id']}"
+    read = http.get(at).json()
+    assert http.put(at, json=read | {"country": "FR"}).json()["country"] == "FR"
+    assert http.get(at).json() == read | {"country": "FR"}
+    assert http.put(at, json=read | {"user_id": "somebody-else"}).status_code == 422
+
+
 def test_a_profile_without_consent_is_answered_as_a_new_one(http: httpx.Client, viewer: dict[str, str]) -> None:
     at = f"/profiles/{viewer['user_id']}/{viewer['profile_id']}"
     settings = http.get(at).json()
