@@ -119,7 +119,6 @@ def _new(trainable: Any, space: Space, settings: Settings, folder: Path, mode: t
             scheduler=_scheduler(space, settings),
             num_samples=space.n_trials or settings.training.n_trials,
             max_concurrent_trials=settings.training.max_concurrent_trials,
-            reuse_actors=True,  # importing torch and XGBoost anew takes longer than a short trial
             trial_dirname_creator=_trial_folder,
         ),
         run_config=tune.RunConfig(name=folder.name, storage_path=str(folder.parent), callbacks=callbacks, verbose=1),

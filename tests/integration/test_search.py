@@ -38,8 +38,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SearchData:
     return SearchData(world.items(), folder)
 
 
-def _settings(home: Path) -> Any:
-    return resolve({"home": str(home), "deep": {"epochs": 2}, "training": {"max_concurrent_trials": 1}})
+def _settings(home: Path, **deep: Any) -> Any:
+    return resolve({"home": str(home), "deep": {"epochs": 2} | deep, "training": {"max_concurrent_trials": 1}})
+
+
+PATIENT = {"epochs": 20, "batch_size": 1, "learning_rate": 1e-5}
+"""Steps so small and many that a trial is still under way when it is interrupted."""
 
 
 def test_search_writes_the_best_settings_and_every_trial(tmp_path: Path, data: SearchData) -> None:
@@ -70,7 +74,7 @@ def test_interrupted_search_goes_on_where_it_stopped(tmp_path: Path, data: Searc
     done = threading.Event()
 
     def interrupt_after_the_first_trial() -> None:
-        while not done.wait(0.2):
+        while not done.wait(0.02):
             if len(list(folder.glob("*/params.json"))) >= 2:
                 os.kill(os.getpid(), signal.SIGINT)
                 return
@@ -79,7 +83,7 @@ def test_interrupted_search_goes_on_where_it_stopped(tmp_path: Path, data: Searc
     watcher.start()
     try:
         with pytest.raises(KeyboardInterrupt, match="of 2 trials; search under the same name to go on"):
-            run_search(space, _settings(tmp_path), data, name="long", environment={"WANDB_MODE": "disabled"})
+            run_search(space, _settings(tmp_path, **PATIENT), data, name="long", environment={"WANDB_MODE": "disabled"})
     finally:
         done.set()
         watcher.join()
@@ -88,7 +92,7 @@ def test_interrupted_search_goes_on_where_it_stopped(tmp_path: Path, data: Searc
     assert len(finished) == 1
     assert not (folder / "best.yaml").exists()
 
-    found = run_search(space, _settings(tmp_path), data, name="long", environment={"WANDB_MODE": "disabled"})
+    found = run_search(space, _settings(tmp_path, **PATIENT), data, name="long", environment={"WANDB_MODE": "disabled"})
     after = {trial["trial"]: trial for trial in found.trials}
     assert len(after) == 2
     assert {trial["state"] for trial in found.trials} == {"finished"}
