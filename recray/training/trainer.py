@@ -73,7 +73,8 @@ class Reporter:
         self.best: dict[str, float] = {}
 
     def __call__(self, figures: dict[str, float]) -> None:
-        if not self.best or figures.get(self._metric, 0.0) > self.best.get(self._metric, 0.0):
+        # A fit without validation reports no metric: then the last epoch is the one that is kept.
+        if self._metric not in figures or figures[self._metric] > self.best.get(self._metric, float("-inf")):
             self.best = dict(figures)
         if self._n % self._every == 0:
             ray.train.report(figures)
