@@ -144,7 +144,7 @@ def bound_data(settings: Settings) -> None:
     """Keep Ray Data to a few CPUs at a time.
 
     Its shuffle runs every kind of task in a pool of processes of its own: on a small machine starting those costs more
-    than the work, four logical CPUs took thrice as long as two.
+    than the work (docs/experiments.md).
     """
     context = ray.data.DataContext.get_current()
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(cpu=settings.training.data_cpus)
