@@ -5,7 +5,7 @@ The registry keeps the files, their format version and their digests; this modul
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from recray.catalog.titles import from_files, to_files
 from recray.errors import ModelError
 from recray.features.items import Items
 from recray.features.views import fingerprint
+from recray.pages.card import Cards
 from recray.ranking.boosted import BoostedRanker
 from recray.ranking.deep import DeepRanker
 from recray.ranking.ranker import Ranker
@@ -40,6 +41,10 @@ class Bundle:
     text: TextIndex
     sources: dict[str, CandidateSource]
     rankers: dict[str, Ranker]
+    cards: Cards = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cards = Cards(self.items)
 
 
 def to_bytes(
@@ -79,7 +84,7 @@ def from_bytes(bundle_id: str, manifest: dict[str, Any], files: Mapping[str, byt
             name: classes[name].restore(load(files[f"source-{name}.safetensors"]), config, items)
             for name, config in configs.items()
         }
-    except (KeyError, ValueError, SafetensorError) as problem:
+    except (KeyError, ValueError, RuntimeError, SafetensorError) as problem:
         raise ModelError(
             f"bundle {bundle_id} has sources that cannot be restored: {problem!r}; train a new bundle"
         ) from problem

@@ -188,6 +188,7 @@ def _page(
         page=Page(int(requests.page[row])),
         row=row,
         items=bundle.items,
+        cards=bundle.cards,
         candidates=candidates,
         profiles=profiles,
         scores=scores[row],

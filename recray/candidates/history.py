@@ -64,10 +64,3 @@ def watched(interactions: Interactions, n_titles: int, values: Floats | None = N
     data = np.ones(np.count_nonzero(kept), np.float32) if values is None else values[kept]
     at = (interactions.profile[kept], interactions.item[kept])
     return sparse.coo_array((data, at), shape=(interactions.n_profiles, n_titles)).tocsr()
-
-
-def rows(history: Ints, weights: Floats, n_titles: int) -> Sparse:
-    """Request histories [B, n_titles] as CSR; a row keeps the order of its history."""
-    known = history >= 0
-    offsets = np.concatenate(([0], np.cumsum(known.sum(axis=1))))
-    return sparse.csr_array((weights[known], history[known], offsets), shape=(len(history), n_titles))

@@ -5,8 +5,10 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from scipy import sparse
 
-from recray.candidates.history import Sparse, newest, recency, rows, watched
-from recray.candidates.source import Ask, best
+from recray.candidates import kernels
+from recray.candidates.history import Sparse, newest, recency, watched
+from recray.candidates.source import Ask, filled, room
+from recray.features.compiled import held
 from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.schema import Retrieved, Tensors
@@ -26,21 +28,24 @@ class Neighbours:
     def __init__(self, references: Sparse, n_similar: int, history: int, half_life: float) -> None:
         """Take `references` [n_reference_profiles, n_items] CSR of weights with rows of unit length."""
         self._references = references
-        self._by_title = sparse.csr_array(references.T)
-        self._votes = sparse.csr_array((np.ones_like(references.data), references.indices, references.indptr), references.shape)
+        by_title = sparse.csr_array(references.T)
+        self._postings = (
+            by_title.indptr.astype(np.int64), by_title.indices.astype(np.int32), by_title.data.astype(np.float32)
+        )  # fmt: skip
+        self._titles = references.indptr.astype(np.int64), references.indices.astype(np.int32)
         self._n_similar = n_similar
         self._history = history
         self._half_life = half_life
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles by similarity-weighted votes; nothing where no reference shares a title."""
-        n_titles = self._references.shape[1]
+        n_references, n_titles = self._references.shape
         history = newest(ask, self._history, n_titles)
-        asked = rows(history, recency(history, self._half_life), n_titles)
-        likeness = sparse.csr_array(asked @ self._by_title).toarray()
-        similar = best(likeness, likeness > 0, self._n_similar)
-        votes = sparse.csr_array(rows(similar.items, similar.scores, len(likeness.T)) @ self._votes).toarray()
-        return best(np.where(votes > 0, votes, np.float32(-np.inf)), ask.eligible, k)
+        items, scores = room(len(history), min(k, ask.eligible.shape[1]))
+        asked = history, recency(history, self._half_life)
+        n_similar, eligible = min(self._n_similar, n_references), held(ask.eligible, np.bool_)
+        kernels.votes(asked, self._postings, self._titles, n_similar, eligible, (items, scores))
+        return filled(items, scores)
 
     def tensors(self) -> Tensors:
         held = self._references

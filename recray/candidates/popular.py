@@ -4,11 +4,13 @@ from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
+from recray.candidates import kernels
 from recray.candidates.history import last_of_each
-from recray.candidates.source import Ask, nothing
+from recray.candidates.source import Ask, filled, room
+from recray.features.compiled import held
 from recray.features.interactions import Interactions
 from recray.features.items import LONG_AGO, Items
-from recray.schema import NO_ITEM, Floats, Ints, Retrieved, Tensors
+from recray.schema import NO_ITEM, Floats, Retrieved, Tensors
 from recray.settings import SourceSettings
 
 _DAY_S: Final = 86_400.0
@@ -25,31 +27,19 @@ class _Ordered:
         """Take scores [1 + n_regions, n_items] float32; -inf is never proposed, a region of -inf alone reads as the world."""
         self._scores = scores
         self._region_names = region_names
-        self._order = np.argsort(-scores, axis=1, kind="stable").astype(np.int32)
-        self._length = np.count_nonzero(scores > -np.inf, axis=1)
-        self._row_of = {name: row for row, name in enumerate(region_names, start=1) if self._length[row]}
+        order = np.argsort(-scores, axis=1, kind="stable").astype(np.int32)
+        length = np.count_nonzero(scores > -np.inf, axis=1)
+        self._order = np.where(np.arange(scores.shape[1]) < length[:, None], order, NO_ITEM).astype(np.int32)
+        self._row_of = {name: row for row, name in enumerate(region_names, start=1) if length[row]}
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles where the request comes from; an unknown region gets the world's."""
-        n_requests, n_items = ask.eligible.shape
-        lists = [self._first(ask, row, k, n_items) for row in range(n_requests)]
-        width = max((found.size for found, _ in lists), default=0)
-        if not width:
-            return nothing(n_requests)
-        items = np.full((n_requests, width), NO_ITEM, np.int32)
-        scores = np.full((n_requests, width), -np.inf, np.float32)
-        for row, (found, score) in enumerate(lists):
-            items[row, : found.size], scores[row, : found.size] = found, score
-        return Retrieved(items, scores, np.full(items.shape, NO_ITEM, np.int32))
-
-    def _first(self, ask: Ask, row: int, k: int, n_items: int) -> tuple[Ints, Floats]:
-        region = ask.requests.region[row] or ask.profiles.settings[row].country
-        line = self._row_of.get(region or "", 0)
-        order = self._order[line, : self._length[line]]
-        if self._order.shape[1] > n_items:
-            order = order[order < n_items]
-        found = order[np.flatnonzero(ask.eligible[row, order])[:k]]
-        return found, self._scores[line, found]
+        settings = ask.profiles.settings
+        regions = [region or settings[row].country or "" for row, region in enumerate(ask.requests.region)]
+        line = np.array([self._row_of.get(region, 0) for region in regions], np.int64)
+        items, scores = room(len(line), min(k, ask.eligible.shape[1]))
+        kernels.first(self._order, line, held(ask.eligible, np.bool_), items)
+        return filled(items, np.where(items >= 0, self._scores[line[:, None], items], scores))
 
     def tensors(self) -> Tensors:
         return {"scores": self._scores}

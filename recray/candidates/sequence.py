@@ -7,6 +7,7 @@ import torch
 
 from recray.candidates.history import newest
 from recray.candidates.sequence_model import Encoder, Judge, Report, best_epoch, train, windows
+from recray.candidates.sequence_serving import LastVector
 from recray.candidates.source import Ask, best, inner, nothing
 from recray.features.interactions import Interactions
 from recray.features.items import Items
@@ -22,6 +23,7 @@ class Sequence:
     def __init__(self, encoder: Encoder, config: SequenceSettings) -> None:
         self._encoder = encoder.cpu().eval().requires_grad_(requires_grad=False)
         self._config = config
+        self._last = LastVector(self._encoder)
         self._titles: Floats = np.ascontiguousarray(encoder.outputs.detach().numpy())
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
@@ -35,7 +37,7 @@ class Sequence:
             # One history at a time, without padding: a product of another height would sum in another order.
             for row in np.flatnonzero(length):
                 titles = history[row][history[row] >= 0][::-1].astype(np.int64)
-                vectors[row] = self._encoder.last(torch.from_numpy(titles)[None]).numpy()[0]
+                vectors[row] = self._last(torch.from_numpy(titles)).numpy()
         scores = inner(vectors, self._titles)
         scores[length == 0] = -np.inf
         return best(scores, ask.eligible, k)

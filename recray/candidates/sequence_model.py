@@ -36,20 +36,19 @@ class Block(nn.Module):
         self.key_value = nn.Linear(dim, 2 * dim)
         self.joined = nn.Linear(dim, dim)
         self.before_dense = nn.LayerNorm(dim)
-        self.dense = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.wider = nn.Linear(dim, 4 * dim)
+        self.narrower = nn.Linear(4 * dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, *, last_only: bool = False) -> Tensor:
-        """Map [B, L, dim] to the same; `last_only` gives [B, 1, dim], the last position alone."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, L, dim] to the same."""
         n, length, dim = x.shape
         normed = self.before_attention(x)
         key, value = self.key_value(normed).view(n, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if last_only:
-            x, normed = x[:, -1:], normed[:, -1:]
         query = self.query(normed).view(n, -1, self.heads, dim // self.heads).transpose(1, 2)
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=not last_only)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.dropout(self.joined(mixed.transpose(1, 2).reshape(n, -1, dim)))
-        return x + self.dropout(self.dense(self.before_dense(x)))
+        return x + self.dropout(self.narrower(functional.gelu(self.wider(self.before_dense(x)))))
 
 
 class Encoder(nn.Module):
@@ -74,13 +73,6 @@ class Encoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
-
-    def last(self, titles: Tensor) -> Tensor:
-        """Vectors [B, dim] after the last title of histories [B, L] without padding; L >= 1."""
-        x = self._embedded(titles)
-        for number, block in enumerate(self.blocks, start=1):
-            x = block(x, last_only=number == len(self.blocks))
-        return self.norm(x)[:, -1]
 
     def _embedded(self, titles: Tensor) -> Tensor:
         scale = self.titles.embedding_dim**0.5

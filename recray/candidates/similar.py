@@ -5,8 +5,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from recray.candidates import kernels
 from recray.candidates.history import evidence, recency
-from recray.candidates.source import Ask, best, nothing
+from recray.candidates.source import Ask, best, filled, nothing, room
+from recray.features.compiled import held
 from recray.features.items import Items
 from recray.schema import NO_ITEM, Floats, Ints, Retrieved, Tensors
 from recray.settings import SourceSettings
@@ -25,34 +27,22 @@ class SimilarTitles:
 
     def __init__(self, neighbours: Ints, weights: Floats, history: int, half_life: float) -> None:
         """Take `neighbours` [n_items, m] int32 padded with NO_ITEM and their `weights` [n_items, m] float32, 0 where padded."""
-        self._neighbours = neighbours
-        self._weights = weights
+        self._neighbours = held(neighbours, np.int32)
+        self._weights = held(weights, np.float32)
         self._history = history
         self._half_life = half_life
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible neighbours of what was watched; nothing for an empty history."""
         history = evidence(ask, self._history, len(self._neighbours))
-        row, position = np.nonzero(history >= 0)
-        if not row.size:
+        if not (history >= 0).any():
             return nothing(len(history))
-        title = history[row, position]
-        weight = recency(history, self._half_life)[row, position]
-        beside = self._neighbours[title]
-        given = self._weights[title] * weight[:, None]
-        n_requests, n_items = ask.eligible.shape
-        inside = (beside >= 0) & (beside < n_items)
-        cell = (row[:, None] * n_items + beside)[inside]
-        given = given[inside]
-        total = np.bincount(cell, given, n_requests * n_items).astype(np.float32)
-        strongest = np.zeros(n_requests * n_items, np.float32)
-        np.maximum.at(strongest, cell, given)
-        seeds = np.full(n_requests * n_items, NO_ITEM, np.int32)
-        leads = np.flatnonzero(given == strongest[cell])[::-1]
-        seeds[cell[leads]] = np.broadcast_to(title[:, None], beside.shape)[inside][leads]
-        scores = np.where(total > 0, total, np.float32(-np.inf))
-        shape = (n_requests, n_items)
-        return best(scores.reshape(shape), ask.eligible, k, seeds.reshape(shape))
+        items, scores = room(len(history), min(k, ask.eligible.shape[1]))
+        seeds = np.full(items.shape, NO_ITEM, np.int32)
+        weight = recency(history, self._half_life)
+        eligible = held(ask.eligible, np.bool_)
+        kernels.beside(history, weight, self._neighbours, self._weights, eligible, (items, scores, seeds))
+        return filled(items, scores, seeds)
 
     def tensors(self) -> Tensors:
         return {"neighbours": self._neighbours, "weights": self._weights}

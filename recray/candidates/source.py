@@ -5,10 +5,12 @@ from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
 
+from recray.candidates import kernels
+from recray.features.compiled import held
 from recray.features.items import Items
 from recray.features.profiles import Profiles
 from recray.features.views import SOURCES
-from recray.schema import NO_ITEM, Bools, Candidates, Floats, Ints, Longs, Requests, Retrieved, Tensors
+from recray.schema import NO_ITEM, Bools, Candidates, Floats, Ints, Requests, Retrieved, Tensors
 
 
 @dataclass(slots=True)
@@ -56,33 +58,30 @@ def best(scores: Floats, eligible: Bools, k: int, seeds: Ints | None = None) -> 
     Where one of the two knows fewer titles than the other, the titles beyond are not proposed. Width is min(k, n_items).
     """
     n_items = min(scores.shape[1], eligible.shape[1])
-    scores, k = scores[:, :n_items], min(k, n_items)
-    masked = np.where(eligible[:, :n_items] & ~np.isnan(scores), scores, np.float32(-np.inf)).astype(np.float32, copy=False)
-    if not k:
-        return nothing(len(masked))
-    # Score and title number in one integer: every key differs, so one partition settles the ties at the border too.
-    keys = (_descending(masked) << 32) | np.arange(n_items)
-    keys = np.partition(keys, k - 1, axis=1)[:, :k]
-    keys.sort(axis=1)
-    items = (keys & 0xFFFFFFFF).astype(np.int32)
-    found = np.take_along_axis(masked, items, axis=1)
+    items, found = room(len(scores), min(k, n_items))
+    dense, allowed = held(scores[:, :n_items], np.float32), held(eligible[:, :n_items], np.bool_)
+    kernels.top(dense, allowed, items, found)
     evidence = np.full(items.shape, NO_ITEM, np.int32) if seeds is None else np.take_along_axis(seeds, items, axis=1)
-    absent = np.isneginf(found)
-    items[absent] = NO_ITEM
-    evidence[absent] = NO_ITEM
+    evidence[items < 0] = NO_ITEM
     return Retrieved(items, found, evidence)
+
+
+def room(n_requests: int, k: int) -> tuple[Ints, Floats]:
+    """Padding that a kernel fills: items [B, k] of NO_ITEM, and scores [B, k] of -inf."""
+    return np.full((n_requests, k), NO_ITEM, np.int32), np.full((n_requests, k), -np.inf, np.float32)
+
+
+def filled(items: Ints, scores: Floats, seeds: Ints | None = None) -> Retrieved:
+    """What a kernel left in such padding, as narrow as the longest answer."""
+    width = int((items >= 0).sum(axis=1).max(initial=0))
+    evidence = np.full(items.shape, NO_ITEM, np.int32) if seeds is None else seeds
+    return Retrieved(items[:, :width], scores[:, :width], evidence[:, :width])
 
 
 def nothing(n_requests: int) -> Retrieved:
     """An answer without any candidate, of width 0."""
     none = np.empty((n_requests, 0), np.int32)
     return Retrieved(none, none.astype(np.float32), none)
-
-
-def _descending(scores: Floats) -> Longs:
-    """Integers that sort as the scores do from best to worst; both zeros give the same one."""
-    bits = (scores + np.float32(0)).view(np.int32)
-    return (~(bits ^ ((bits >> 31) & 0x7FFFFFFF))).astype(np.int64)
 
 
 _BLOCK: Final = 8
@@ -118,28 +117,10 @@ def union(proposals: dict[str, Retrieved], n_candidates: int) -> Candidates:
     for source, retrieved in got:
         at = slice(0, retrieved.items.shape[1])
         wide[:, at, source], score[:, at, source], seed[:, at, source] = retrieved.items, retrieved.scores, retrieved.seeds
-    row, rank, column = (index.astype(np.int64) for index in np.nonzero(wide >= 0))
-    proposed = wide[row, rank, column]
-    _, first, title = np.unique(row << 32 | proposed, return_index=True, return_inverse=True)
-    place = np.empty(first.size, np.int64)
-    place[np.argsort(first)] = np.arange(first.size)
-    starts = np.searchsorted(row[np.sort(first)], np.arange(n_requests))
-    slot = place[title] - starts[row]
-    inside = slot < n_candidates
-    width = int(slot[inside].max(initial=-1)) + 1
-    row, rank, column, slot, proposed = row[inside], rank[inside], column[inside], slot[inside], proposed[inside]
-    merged = Candidates(
-        items=np.full((n_requests, width), NO_ITEM, np.int32),
-        scores=np.full((n_requests, width, len(SOURCES)), np.nan, np.float32),
-        ranks=np.zeros((n_requests, width, len(SOURCES)), np.int32),
-        seeds=np.full((n_requests, width), NO_ITEM, np.int32),
-        sources=SOURCES,
-    )
-    merged.items[row, slot] = proposed
-    merged.scores[row, slot, column] = score[row, rank, column]
-    merged.ranks[row, slot, column] = rank + 1
-    evidence = seed[row, rank, column]
-    # Written worst first, so that the best-ranked source that has evidence is the one that stays.
-    evident = np.flatnonzero(evidence >= 0)[::-1]
-    merged.seeds[row[evident], slot[evident]] = evidence[evident]
-    return merged
+    room_for = min(n_candidates, depth * len(SOURCES))
+    items = np.full((n_requests, room_for), NO_ITEM, np.int32)
+    scores = np.full((n_requests, room_for, len(SOURCES)), np.nan, np.float32)
+    ranks = np.zeros((n_requests, room_for, len(SOURCES)), np.int32)
+    seeds = np.full((n_requests, room_for), NO_ITEM, np.int32)
+    width = kernels.merge(wide, score, seed, int(wide.max(initial=NO_ITEM)) + 1, (items, scores, ranks, seeds))
+    return Candidates(items[:, :width], scores[:, :width], ranks[:, :width], seeds[:, :width], SOURCES)

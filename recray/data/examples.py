@@ -127,8 +127,13 @@ def _concatenate(parts: Sequence[Examples]) -> Examples:
     return whole.take(np.argsort(whole.at_s, kind="stable"))
 
 
-def propose(replayed: "ray.data.Dataset", proposer: Mapping[str, Any], batch_size: int = 64) -> "ray.data.Dataset":
-    """Ranker inputs and labels of replayed moments, by actors that hold the bundle (`proposer`: arguments of `Proposer`)."""
+def propose(
+    replayed: "ray.data.Dataset", proposer: Mapping[str, Any], *, restarts: int = 0, batch_size: int = 64
+) -> "ray.data.Dataset":
+    """Ranker inputs and labels of replayed moments, by actors that hold the bundle (`proposer`: arguments of `Proposer`).
+
+    An actor whose machine is lost is started anew up to `restarts` times (-1: always).
+    """
     return replayed.map_batches(
         Proposer,
         fn_constructor_kwargs=dict(proposer),
@@ -136,4 +141,5 @@ def propose(replayed: "ray.data.Dataset", proposer: Mapping[str, Any], batch_siz
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=1),
         num_cpus=1,
+        max_restarts=restarts,
     )

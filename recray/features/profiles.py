@@ -9,11 +9,22 @@ import numpy as np
 
 from recray.features import fold
 from recray.features.fold import N_COUNTERS, N_RECENT, ProfileState
-from recray.schema import NO_ITEM, WATCHING, Bools, Floats, Ints, Longs, ProfileSettings, Words
+from recray.schema import NO_ITEM, WATCHING, Bools, Device, Floats, Ints, Longs, ProfileSettings, Words
 
 FINISHED: Final = np.float32(0.9)
 """Share watched from which a title counts as finished."""
 _DISLIKED_STARS: Final = np.float32(2.0)
+_N_ACTIONS: Final = 16
+
+
+@dataclass(slots=True, repr=False)
+class Totals:
+    """Events ever of each profile, float32: by daypart [B, 8], on weekends [B], by device [B, 4], by action [B, 16]."""
+
+    dayparts: Floats
+    weekend: Floats
+    devices: Floats
+    actions: Floats
 
 
 @dataclass(repr=False)
@@ -93,6 +104,23 @@ class Profiles:
         The newest watching event of a title decides; what was rejected since is not offered for resuming.
         """
         return self._titles(self._standing & (self.progress < FINISHED))
+
+    @cached_property
+    def totals(self) -> Totals:
+        """Lifetime counts: the recent events and the counters of older ones."""
+        older = fold.sections(self.counters)
+        weekend = (self.present & ((self.at_s // 86_400 + 3) % 7 >= 5)).sum(axis=1) + older["weekend"][:, 0]
+        return Totals(
+            self._counts(self.at_s // 10_800 % fold.N_DAYPARTS, fold.N_DAYPARTS) + older["dayparts"].astype(np.float32),
+            weekend.astype(np.float32),
+            self._counts(fold.devices(self.recent).astype(np.int64), len(Device)) + older["devices"].astype(np.float32),
+            self._counts(np.maximum(self.actions, 0).astype(np.int64), _N_ACTIONS) + older["actions"].astype(np.float32),
+        )
+
+    def _counts(self, code: Longs, size: int) -> Floats:
+        """Recent events by code [B, size] float32."""
+        flat = (np.arange(self.n)[:, None] * size + code)[self.present]
+        return np.bincount(flat, minlength=self.n * size).reshape(self.n, size).astype(np.float32)
 
     def _newest(self, among: Bools) -> Bools:
         """Of the events marked, the newest of each title [B, N_RECENT]."""

@@ -6,10 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from recray.features import fold
 from recray.features.items import Items
 from recray.features.profiles import FINISHED, Profiles
-from recray.schema import AGE_GROUPS, Device, Floats, Kind, Longs
+from recray.schema import AGE_GROUPS, Floats, Kind, Longs
 
 DAY_S: Final = 86_400.0
 SESSION_GAP_S: Final = 3_600.0
@@ -48,26 +47,9 @@ def language(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     return signs([s.language for s in profiles.settings], 3)
 
 
-def _totals(profiles: Profiles) -> tuple[Floats, Floats, Floats, Floats]:
-    """Lifetime counts by daypart [B, 8], weekend [B], device [B, 4], and action [B, 16]."""
-    at, present = profiles.at_s, profiles.present
-
-    def by(code: Longs, size: int) -> Floats:
-        row = np.broadcast_to(np.arange(profiles.n)[:, None], code.shape)
-        flat = (row * size + code)[present]
-        return np.bincount(flat, minlength=profiles.n * size).reshape(profiles.n, size).astype(np.float32)
-
-    older = fold.sections(profiles.counters)
-    dayparts = by(at // 10_800 % fold.N_DAYPARTS, fold.N_DAYPARTS) + older["dayparts"]
-    weekend = (present & ((at // 86_400 + 3) % 7 >= 5)).sum(axis=1) + older["weekend"][:, 0]
-    device = by(fold.devices(profiles.recent).astype(np.int64), len(Device)) + older["devices"]
-    action = by(np.maximum(profiles.actions, 0).astype(np.int64), 16) + older["actions"]
-    return dayparts.astype(np.float32), weekend.astype(np.float32), device.astype(np.float32), action.astype(np.float32)
-
-
 def viewing_time(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Shares of night, morning, afternoon and evening (UTC), of the weekend, and whether anything is known."""
-    dayparts, weekend, _, _ = _totals(profiles)
+    dayparts, weekend = profiles.totals.dayparts, profiles.totals.weekend
     n = np.maximum(dayparts.sum(axis=1), 1)
     quarters = dayparts.reshape(-1, 4, 2).sum(axis=2) / n[:, None]
     return np.column_stack((quarters, weekend / n, profiles.present.any(axis=1))).astype(np.float32)
@@ -98,7 +80,7 @@ def genre_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 def device_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Share of all events ever on each device; zeros before the first."""
-    _, _, device, _ = _totals(profiles)
+    device = profiles.totals.devices
     return device / np.maximum(device.sum(axis=1, keepdims=True), 1)
 
 
@@ -146,9 +128,8 @@ def days_since_watch(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 def activity(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Log number of events ever, and share of recent starts that were rejected."""
-    _, _, _, action = _totals(profiles)
     rejected = profiles.rejecting.sum(axis=1) / np.maximum(profiles.present.sum(axis=1), 1)
-    return np.stack((np.log1p(action.sum(axis=1)), rejected), axis=1).astype(np.float32)
+    return np.stack((np.log1p(profiles.totals.actions.sum(axis=1)), rejected), axis=1).astype(np.float32)
 
 
 def taste(profiles: Profiles, items: Items, now_s: Longs) -> Floats:

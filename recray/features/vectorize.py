@@ -30,8 +30,14 @@ def _join(entity: Entity, *about: object) -> Floats:
         block = view.compute(*about)
         if block.shape[-1] != view.width:
             raise AssertionError(f"view {view.name} gave {block.shape[-1]} columns; declared {view.width}")
-        blocks.append(np.nan_to_num(block, nan=view.default, posinf=view.default, neginf=view.default))
-    return np.concatenate(blocks, axis=-1, dtype=np.float32)
+        blocks.append(block)
+    joined = np.concatenate(blocks, axis=-1, dtype=np.float32)
+    return joined if np.isfinite(joined).all() else _with_defaults(joined, entity)
+
+
+def _with_defaults(joined: Floats, entity: Entity) -> Floats:
+    defaults = np.concatenate([np.full(view.width, view.default, np.float32) for view in of(entity)])
+    return np.where(np.isfinite(joined), joined, defaults)
 
 
 def user_matrix(requests: Requests, profiles: Profiles, items: Items) -> Floats:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import orjson
 
-from recray.features.items import LONG_AGO, Items
+from recray.features.items import Items
 from recray.features.profiles import Profiles
-from recray.pages.explain import evidence, leading_source, reason
+from recray.pages.card import Cards
+from recray.pages.explain import evidence, leading_sources, reasons_of
 from recray.pages.page import PageRow
-from recray.schema import Candidates, Floats, Kind, Longs, Objective, Page, word
+from recray.schema import NO_ITEM, Candidates, Floats, Ints, Longs, Objective, Page, word
 
 
 @dataclass(slots=True, repr=False)
@@ -27,6 +28,7 @@ class Answer:
     page: Page
     row: int
     items: Items
+    cards: Cards
     candidates: Candidates
     profiles: Profiles
     scores: Floats
@@ -49,8 +51,9 @@ class Answer:
         return np.concatenate([row.places for row in self.rows]) if self.rows else np.empty(0, np.int64)
 
 
-def present(answer: Answer) -> dict[str, Any]:
-    """The answer as JSON values."""
+def present(answer: Answer, **more: Any) -> bytes:
+    """The answer as JSON, with `more` members of the envelope."""
+    events = answer.profiles.present[answer.row].sum() + answer.profiles.counters[answer.row, :16].sum()
     envelope: dict[str, Any] = {
         "recommendation_id": answer.recommendation_id,
         "page": word(answer.page),
@@ -58,13 +61,11 @@ def present(answer: Answer) -> dict[str, Any]:
         "experiments": dict(answer.arms),
         "degraded": answer.degraded,
         "took_ms": {stage: round(ms, 3) for stage, ms in answer.took_ms.items()},
-        "profile": {
-            "known": bool(answer.profiles.present[answer.row].any()),
-            "n_events": int(answer.profiles.present[answer.row].sum() + answer.profiles.counters[answer.row, :16].sum()),
-        },
+        "profile": {"known": bool(answer.profiles.present[answer.row].any()), "n_events": int(events)},
+        **more,
     }
     if answer.page != Page.HOMEPAGE:
-        return envelope | {"recommendations": _list(answer, answer.places, None)}
+        return orjson.dumps(envelope | {"recommendations": _list(answer, answer.places, None)})
     rows = [
         {
             "row_id": shown.row.row_id,
@@ -74,35 +75,35 @@ def present(answer: Answer) -> dict[str, Any]:
         }
         for shown in answer.rows
     ]
-    return envelope | {"rows": rows}
+    return orjson.dumps(envelope | {"rows": rows})
 
 
-def _list(answer: Answer, places: Longs, row_reason: str | None) -> list[dict[str, Any]]:
-    return [_item(answer, int(place), position, row_reason) for position, place in enumerate(places)]
+def _list(answer: Answer, places: Longs, row_reason: str | None) -> orjson.Fragment:
+    """Titles in order of position: each title's card, and what is true of it in this answer."""
+    numbers = answer.candidates.items[answer.row, places]
+    sources = leading_sources(answer.candidates, answer.row, places)
+    seeds = answer.candidates.seeds[answer.row, places]
+    reasons = [row_reason] * len(sources) if row_reason else reasons_of(sources, seeds, answer.items.names)
+    progress = _progress(answer, numbers)
+    written = [
+        b'{%b,"score":%b,"position":%d,"reason":%b,"source":"%b","progress":%b}'
+        % (answer.cards[number], repr(round(score, 6)).encode(), position, orjson.dumps(reason), source.encode(), share)
+        for position, (number, score, reason, source, share) in enumerate(
+            zip(numbers.tolist(), answer.scores[places].tolist(), reasons, sources, progress, strict=True)
+        )
+    ]
+    return orjson.Fragment(b"[" + b",".join(written) + b"]")
 
 
-def _item(answer: Answer, place: int, position: int, row_reason: str | None) -> dict[str, Any]:
-    items, number = answer.items, int(answer.candidates.items[answer.row, place])
-    released = int(items.release_at_s[number])
-    return {
-        "content_id": items.content_ids[number],
-        "name": items.names[number],
-        "score": round(float(answer.scores[place]), 6),
-        "position": position,
-        "reason": row_reason or reason(answer.candidates, answer.row, place, items.names.__getitem__),
-        "source": leading_source(answer.candidates, answer.row, place),
-        "kind": word(Kind(int(items.kind[number]))),
-        "genres": [items.genre_names[int(g)] for g in np.flatnonzero(items.genres[number])],
-        "year": None if released == LONG_AGO else datetime.fromtimestamp(released, UTC).year,
-        "maturity": int(items.maturity[number]),
-        "progress": _progress(answer, number),
-    }
-
-
-def _progress(answer: Answer, number: int) -> float | None:
-    mine = (answer.profiles.items[answer.row] == number) & answer.profiles.watching[answer.row]
-    slots = np.flatnonzero(mine)
-    return round(float(answer.profiles.progress[answer.row, slots[0]]), 3) if slots.size else None
+def _progress(answer: Answer, numbers: Ints) -> list[bytes]:
+    """How much of each title was watched when it last was, as JSON; null for what never was."""
+    row = answer.row
+    mine = np.where(answer.profiles.watching[row], answer.profiles.items[row], NO_ITEM)
+    at = mine == numbers[:, None]
+    if not at.any():
+        return [b"null"] * len(numbers)
+    share = answer.profiles.progress[row, at.argmax(axis=1)].tolist()
+    return [orjson.dumps(round(one, 3)) if any_ else b"null" for one, any_ in zip(share, at.any(axis=1), strict=True)]
 
 
 def explained(answer: Answer) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """Why a title is shown, in words a viewer understands, and in numbers an engineer can check."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from recray.features.items import Items
 from recray.features.views import SOURCES
-from recray.schema import NO_ITEM, Candidates
+from recray.schema import NO_ITEM, Candidates, Ints, Longs
 
 _SEEDED: Final = "Because you watched {seed}"
 _WORDS: Final[Mapping[str, str]] = {
@@ -25,20 +25,24 @@ _WORDS: Final[Mapping[str, str]] = {
 _SEEDED_SOURCES: Final = ("cowatch", "item_based", "content")
 
 
-def leading_source(candidates: Candidates, row: int, place: int) -> str:
-    """The source that ranked a candidate best; ties by declaration order."""
-    ranks = candidates.ranks[row, place]
-    proposed = np.flatnonzero(ranks > 0)
-    return SOURCES[proposed[np.argmin(ranks[proposed])]] if proposed.size else "fallback"
+_WORST: Final = np.iinfo(np.int32).max
 
 
-def reason(candidates: Candidates, row: int, place: int, name_of: Callable[[int], str]) -> str:
-    """One sentence for a candidate, true of this request: its leading source and, if there is one, its seed title."""
-    source = leading_source(candidates, row, place)
-    seed = int(candidates.seeds[row, place])
-    if source in _SEEDED_SOURCES and seed != NO_ITEM:
-        return _SEEDED.format(seed=name_of(seed))
-    return _WORDS.get(source, "Popular with viewers")
+def leading_sources(candidates: Candidates, row: int, places: Longs) -> list[str]:
+    """The source that ranked each candidate best; ties by declaration order. What no source proposed is "fallback"."""
+    ranks = candidates.ranks[row, places]
+    best = np.where(ranks > 0, ranks, _WORST).argmin(axis=1)
+    return [SOURCES[source] if any_ else "fallback" for source, any_ in zip(best.tolist(), ranks.any(axis=1), strict=True)]
+
+
+def reasons_of(sources: Sequence[str], seeds: Ints, names: Sequence[str]) -> list[str]:
+    """One sentence for each candidate, true of its request: its leading source and, if there is one, its seed title."""
+    return [
+        _SEEDED.format(seed=names[seed])
+        if seed != NO_ITEM and source in _SEEDED_SOURCES
+        else _WORDS.get(source, _WORDS["popular"])
+        for source, seed in zip(sources, seeds.tolist(), strict=True)
+    ]
 
 
 def evidence(candidates: Candidates, row: int, place: int, items: Items) -> dict[str, object]:

@@ -4,6 +4,7 @@
 their own, each with its own autoscaling bounds.
 """
 
+import logging
 from typing import Any
 
 import ray
@@ -90,5 +91,6 @@ def launch(settings: Settings) -> str:
 
 def shut_down() -> None:
     """Take the application down, draining what is under way, and then Ray, if this process started it."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it tells of every step of a deletion that was asked for
     serve.delete(APPLICATION)
     ray.shutdown()

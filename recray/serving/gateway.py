@@ -84,7 +84,7 @@ def _recommendations(app: FastAPI, service: Service, slate: SlateSettings) -> No
         common: Common,
         num_rows: Annotated[int, Query(ge=1, le=40)] = slate.n_rows,
         row_size: Count = slate.row_size,
-    ) -> ORJSONResponse:
+    ) -> Response:
         """Rows of titles, each with its reason."""
         return await _answer(service, Page.HOMEPAGE, user_id, profile_id, common, n_items=row_size, n_rows=num_rows)
 
@@ -95,7 +95,7 @@ def _recommendations(app: FastAPI, service: Service, slate: SlateSettings) -> No
         watched_content_id: UserId,
         common: Common,
         num_recommendations: Count = slate.row_size,
-    ) -> ORJSONResponse:
+    ) -> Response:
         """What to watch after a title."""
         return await _answer(service, Page.POST_WATCH, user_id, profile_id, common, n_items=num_recommendations,
                              watched_content_id=watched_content_id)  # fmt: skip
@@ -107,7 +107,7 @@ def _recommendations(app: FastAPI, service: Service, slate: SlateSettings) -> No
         query: Annotated[str, Query(min_length=1, max_length=200)],
         common: Common,
         num_results: Count = slate.row_size,
-    ) -> ORJSONResponse:
+    ) -> Response:
         """Titles that match a query, ranked for the profile."""
         return await _answer(service, Page.SEARCH, user_id, profile_id, common, n_items=num_results, query=query)
 
@@ -118,7 +118,7 @@ def _recommendations(app: FastAPI, service: Service, slate: SlateSettings) -> No
         category: Annotated[str, Query(min_length=1, max_length=100)],
         common: Common,
         num_recommendations: Count = slate.row_size,
-    ) -> ORJSONResponse:
+    ) -> Response:
         """Titles of a genre or kind, ranked for the profile."""
         return await _answer(service, Page.CATEGORY, user_id, profile_id, common, n_items=num_recommendations,
                              category=category)  # fmt: skip
@@ -129,8 +129,9 @@ def _recommendations(app: FastAPI, service: Service, slate: SlateSettings) -> No
         return ORJSONResponse(await service.explain(recommendation_id))
 
 
-async def _answer(service: Service, page: Page, user_id: str, profile_id: str, common: Filters, **asked: Any) -> ORJSONResponse:
-    return ORJSONResponse(await service.ask(Asked(word(page), user_id, profile_id, **asdict(common), **asked)))
+async def _answer(service: Service, page: Page, user_id: str, profile_id: str, common: Filters, **asked: Any) -> Response:
+    body = await service.ask(Asked(word(page), user_id, profile_id, **asdict(common), **asked))
+    return Response(body, media_type="application/json")
 
 
 def _feedback(app: FastAPI, service: Service) -> None:

@@ -18,7 +18,7 @@ from recray.features import fold
 from recray.features.profiles import Profiles, columns
 from recray.features.views import fingerprint
 from recray.pages.answer import Answer, explained, present
-from recray.pages.explain import leading_source
+from recray.pages.explain import leading_sources
 from recray.recommend import Parts, recommend
 from recray.schema import ProfileKey, ProfileSettings, Requests
 from recray.serving.asking import Asked, one
@@ -73,15 +73,15 @@ class Service:
         self.counters.batch.observe(requests.n)
         return await recommend(requests, self.parts)
 
-    async def ask(self, asked: Asked) -> dict[str, Any]:
-        """The answer to one request as JSON values. What was served is logged after it, without holding it up."""
+    async def ask(self, asked: Asked) -> bytes:
+        """The answer to one request as JSON. What was served is logged after it, without holding it up."""
         now_s = self.now_s()
         request = one(asked, self.new_id(), now_s, self.champion().items)
         answer = await self._batcher.ask(request)
         self._count(answer, asked.page)
         self._later(self._log_slate(answer, asked, request.keys[0], now_s))
         simulated = self.shelf.named(answer.bundle_id).manifest.get("data", {}).get("simulated", [])
-        return present(answer) | {"simulated": simulated}
+        return present(answer, simulated=simulated)
 
     def _count(self, answer: Answer, page: str) -> None:
         self.counters.requests.labels(page, "degraded" if answer.degraded else "ok").inc()
@@ -231,6 +231,6 @@ def _served(answer: Answer, asked: Asked, key: ProfileKey, now_s: int) -> SlateS
         positions=list(range(shown.size)),
         scores=answer.scores[shown].tolist(),
         propensities=[sampled.get(place, 1.0) for place in shown.tolist()],
-        sources=[leading_source(answer.candidates, answer.row, place) for place in shown.tolist()],
+        sources=leading_sources(answer.candidates, answer.row, shown),
         degraded=answer.degraded,
     )

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from bundle_world import NOW_S, BundleWorld
@@ -44,9 +45,14 @@ def asks(world: BundleWorld, n: int = 6) -> list[Requests]:
     ]
 
 
+async def _asked(app: Service, asked: Asked) -> dict[str, Any]:
+    page: dict[str, Any] = orjson.loads(await app.ask(asked))
+    return page
+
+
 def body(answer: Any) -> dict[str, Any]:
     """What the viewer gets, but for how long it took."""
-    return {name: value for name, value in present(answer).items() if name != "took_ms"}
+    return {name: value for name, value in orjson.loads(present(answer)).items() if name != "took_ms"}
 
 
 async def answers(world: BundleWorld, batch: Requests) -> list[dict[str, Any]]:
@@ -86,7 +92,7 @@ async def test_an_explanation_makes_the_very_same_answer_again_even_after_the_vi
     store = await world.store()
     app = service(world, store)
     key = next(iter(world.states))
-    page = await app.ask(Asked("homepage", key.user_id, key.profile_id, n_items=8, n_rows=5))
+    page = await _asked(app, Asked("homepage", key.user_id, key.profile_id, n_items=8, n_rows=5))
     await app.drain()
     shown = [item["content_id"] for row in page["rows"] for item in row["items"]]
     hide = Feedback(user_id=key.user_id, profile_id=key.profile_id, content_id=shown[0], action="hide")
@@ -101,7 +107,7 @@ async def test_the_vector_that_served_a_request_is_rebuilt_from_its_log_bit_for_
     store = await world.store()
     app = service(world, store)
     key = next(iter(world.states))
-    page = await app.ask(Asked("homepage", key.user_id, key.profile_id, n_items=8, n_rows=5))
+    page = await _asked(app, Asked("homepage", key.user_id, key.profile_id, n_items=8, n_rows=5))
     await app.drain()
     blob = await store.slate(page["recommendation_id"])
     assert blob is not None
@@ -121,14 +127,14 @@ async def test_the_vector_that_served_a_request_is_rebuilt_from_its_log_bit_for_
 async def test_feedback_is_seen_by_the_next_request_before_it_was_folded(world: BundleWorld) -> None:
     store = await world.store()
     app = service(world, store)
-    page = await app.ask(Asked("homepage", "nobody", "main", n_items=8, n_rows=5))
+    page = await _asked(app, Asked("homepage", "nobody", "main", n_items=8, n_rows=5))
     first = page["rows"][0]["items"][0]["content_id"]
     object.__setattr__(app._intake, "settle", lambda key: None)
     await app.feedback([Feedback(user_id="nobody", profile_id="main", content_id=first, action="complete")])
     (record,) = await store.read([STRANGER])
     assert record.inbox
     assert not record.state
-    after = await app.ask(Asked("homepage", "nobody", "main", n_items=8, n_rows=5))
+    after = await _asked(app, Asked("homepage", "nobody", "main", n_items=8, n_rows=5))
     assert after["profile"]["n_events"] == 1
     assert first not in [item["content_id"] for row in after["rows"] for item in row["items"]]
 

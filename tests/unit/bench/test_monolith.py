@@ -35,7 +35,7 @@ def ranker() -> DeepRanker:
         tensors |= {f"{entity}_mean": drawn(width), f"{entity}_scale": np.abs(drawn(width)) + np.float32(0.2)}
     for n, (into, out) in enumerate(pairwise(sizes)):
         tensors |= {f"weight_{n}": drawn(into, out), f"bias_{n}": drawn(out)}
-    return DeepRanker(tensors, Kernel.of(tensors, items))
+    return DeepRanker(tensors, Kernel.of(tensors, items, "float32"))
 
 
 def item_width() -> int:

@@ -39,9 +39,9 @@ def table(rows: dict[int, dict[int, float]], history: int = 50, half_life: float
 def test_similar_titles_sum_discounted_neighbours_and_name_the_strongest_as_seed(items: Items) -> None:
     source = table({0: {5: 1.0, 6: 0.2}, 1: {5: 0.8, 7: 0.3}})
     got = source.retrieve(ask_for(items, [[0, 1]]), 5)
-    assert got.items.tolist() == [[5, 7, 6, NO_ITEM, NO_ITEM]]
+    assert got.items.tolist() == [[5, 7, 6]]
     np.testing.assert_allclose(got.scores[0, :3], [0.8 + 0.5, 0.3, 0.1], rtol=1e-6)
-    assert got.seeds.tolist() == [[1, 1, 0, NO_ITEM, NO_ITEM]]
+    assert got.seeds.tolist() == [[1, 1, 0]]
 
 
 def test_of_equal_contributions_the_newer_title_is_the_seed(items: Items) -> None:
@@ -74,9 +74,9 @@ def test_first_and_last_watch_of_each_pair_are_found() -> None:
 def test_cowatch_prefers_what_comes_next_and_near(items: Items) -> None:
     seen = interactions_of([[0, 1, 2, 3]] * 30, 10)
     got = cowatch.fit(seen, items, CONFIG).retrieve(ask_for(items, [[1]]), 5)
-    assert got.items.tolist() == [[2, 0, 3, NO_ITEM, NO_ITEM]] or got.items.tolist() == [[2, 3, 0, NO_ITEM, NO_ITEM]]
+    assert got.items.tolist() == [[2, 0, 3]] or got.items.tolist() == [[2, 3, 0]]
     narrow = cowatch.fit(seen, items, CONFIG.model_copy(update={"cowatch_window": 1}))
-    assert narrow.retrieve(ask_for(items, [[1]]), 5).items.tolist() == [[2, 0, NO_ITEM, NO_ITEM, NO_ITEM]]
+    assert narrow.retrieve(ask_for(items, [[1]]), 5).items.tolist() == [[2, 0]]
 
 
 def test_item_based_is_a_shrunk_cosine_that_trusts_busy_viewers_less(items: Items) -> None:

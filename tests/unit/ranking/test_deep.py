@@ -11,7 +11,7 @@ import example_world as world
 from recray.features.vectorize import item_matrix
 from recray.ranking.deep import DeepRanker, fit
 from recray.ranking.deep_fit import _batch, _statistics
-from recray.ranking.deep_kernel import Kernel
+from recray.ranking.deep_kernel import Kernel, Precision
 from recray.ranking.deep_network import Network, loss
 from recray.schema import NO_ITEM, Objective
 from recray.settings import DeepSettings
@@ -41,10 +41,40 @@ def test_serving_arithmetic_is_the_network() -> None:
     batch = _batch(given, np.arange(9), "cpu")
     with torch.inference_mode():
         wanted = torch.sigmoid(network(*batch.inputs)).numpy()
-    kernel = Kernel.of(network.tensors(torch.ones(world.N_TITLES, dtype=torch.bool)), world.items())
+    kernel = Kernel.of(network.tensors(torch.ones(world.N_TITLES, dtype=torch.bool)), world.items(), "float32")
     np.testing.assert_allclose(kernel.predict(given.inputs)[given.inputs.items >= 0], wanted, atol=2e-6)
     with torch.inference_mode():
         np.testing.assert_allclose(kernel.pool(given.inputs.history), network.taste(batch.inputs[3]).numpy(), atol=1e-6)
+
+
+def test_bytes_order_candidates_as_floats_do() -> None:
+    network, given = _network(DeepSettings(hidden=(64, 48, 32), embedding_dim=8)), world.examples(40, 5)
+    tensors = network.tensors(torch.ones(world.N_TITLES, dtype=torch.bool))
+    exact = Kernel.of(tensors, world.items(), "float32").predict(given.inputs)
+    rounded = Kernel.of(tensors, world.items(), "int8").predict(given.inputs)
+    known = given.inputs.items >= 0
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_allclose(rounded[known], exact[known], atol=0.01)
+    orders = [np.argsort(np.argsort(p[known][:, Objective.START])) for p in (exact, rounded)]
+    assert np.corrcoef(orders)[0, 1] > 0.995
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_batch_ranks_as_its_requests_alone(precision: Precision) -> None:
+    tensors = _network(DeepSettings(hidden=(64, 48, 32), embedding_dim=8)).tensors(torch.ones(world.N_TITLES, dtype=torch.bool))
+    kernel, given = Kernel.of(tensors, world.items(), precision), world.examples(40, 5)
+    together = kernel.predict(given.inputs)
+    for row in range(len(given)):
+        alone = given.take(np.array([row]))
+        np.testing.assert_array_equal(kernel.predict(alone.inputs)[0], together[row])
+
+
+def test_a_layer_that_nothing_passes_is_the_same_in_bytes() -> None:
+    tensors = _network(DeepSettings(hidden=(16, 8, 4), embedding_dim=8)).tensors(torch.ones(world.N_TITLES, dtype=torch.bool))
+    tensors["bias_0"] -= 1_000  # no value passes the second layer's rectifier
+    given = world.examples(3, 5)
+    found = [Kernel.of(tensors, world.items(), precision).predict(given.inputs) for precision in ("float32", "int8")]
+    np.testing.assert_allclose(found[1], found[0], atol=1e-6)
 
 
 def test_first_layer_is_one_dense_layer_on_the_concatenation() -> None:

@@ -1,0 +1,104 @@
+"""The deep ranker's loops over candidates, compiled: what lies between its matrix products.
+
+Rows are independent of one another and integers are summed exactly, so a batch gives bit for bit what its requests give alone.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+
+from recray.features.compiled import compiled, inner_product
+from recray.schema import Floats, Ints, Longs
+
+LEVELS: Final = 127
+"""Largest magnitude of a signed byte that its negative has too."""
+
+
+FirstLayer = tuple[tuple[Longs, Ints, Floats], tuple[Floats, Floats], tuple[Floats, Floats], Any]
+"""What the first layer of n candidates of B requests over N titles is made of:
+
+(request [n], title [n], match [n, n_match]), (user_half [B, width], taste [B, d]), (item_half [N, width], embedding [N, d]),
+(weights [n_match + 1, width], mean [n_match], scale [n_match], clip).
+"""
+
+
+@compiled
+def _sum(first: FirstLayer, place: int, total: Any) -> None:
+    """First layer of one candidate into `total` [width], before its rectifier."""
+    (whose, titles, match), (user_half, taste), (item_half, embedding), (weights, mean, scale, clip) = first
+    which, title = whose[place], titles[place]
+    width, n_match = len(total), match.shape[1]
+    for column in range(width):
+        total[column] = item_half[title, column] + user_half[which, column]
+    for feature in range(n_match):
+        # `item_half` holds what absent features add, and most are absent: a source that did not propose the title.
+        if match[place, feature] != 0:
+            absent = min(max(-mean[feature] / scale[feature], -clip), clip)
+            given = min(max((match[place, feature] - mean[feature]) / scale[feature], -clip), clip)
+            step = given - absent
+            for column in range(width):
+                total[column] += step * weights[feature, column]
+    fit = inner_product(taste[which], embedding[title])
+    for column in range(width):
+        total[column] += fit * weights[n_match, column]
+
+
+@compiled
+def _quantize(values: Any, codes: Any) -> Any:
+    """Positive values as bytes 0..LEVELS, negative ones as 0; returns what one step is worth."""
+    # As integers the bits of positive floats order as they do, and integers are compared many at a time.
+    bits = values.view(np.int32)
+    largest = np.int32(0)
+    for column in range(len(values)):
+        largest = max(largest, bits[column])
+    if largest == 0:
+        codes[:] = 0
+        return np.float32(0)
+    step = np.int32(largest).view(np.float32) / np.float32(LEVELS)
+    per_step = np.float32(1) / step
+    for column in range(len(values)):
+        codes[column] = np.int8(max(values[column], np.float32(0)) * per_step + np.float32(0.5))
+    return step
+
+
+@compiled
+def first_layer(first: FirstLayer, hidden: Floats) -> None:
+    """The first layer of n candidates [n, width] float32, before its rectifier."""
+    for place in range(len(hidden)):
+        _sum(first, place, hidden[place])
+
+
+@compiled
+def first_codes(first: FirstLayer, out: tuple[Any, Floats]) -> None:
+    """As `first_layer`, then rectified and quantized: out = (codes [n, width] int8, step [n] float32)."""
+    codes, step = out
+    total = np.empty(codes.shape[1], np.float32)
+    for place in range(len(codes)):
+        _sum(first, place, total)
+        step[place] = _quantize(total, codes[place])
+
+
+@compiled
+def next_codes(sums: Ints, step: Floats, layer: tuple[Floats, Floats], out: tuple[Any, Floats]) -> None:
+    """Integer sums [n, width] of a layer = (weight_step, bias) [width] to its rectified, quantized values."""
+    weight_step, bias = layer
+    codes, out_step = out
+    total = np.empty(codes.shape[1], np.float32)
+    for place in range(len(sums)):
+        for column in range(len(total)):
+            total[column] = sums[place, column] * (step[place] * weight_step[column]) + bias[column]
+        out_step[place] = _quantize(total, codes[place])
+
+
+@compiled
+def logits(sums: Ints, step: Floats, layer: tuple[Floats, Floats], last: tuple[Floats, Floats], out: Floats) -> None:
+    """Integer sums [n, width] to the logits [n, n_objectives] of the last layer = (weight [n_objectives, width], bias)."""
+    weight_step, bias = layer
+    weight, last_bias = last
+    total = np.empty(sums.shape[1], np.float32)
+    for place in range(len(sums)):
+        for column in range(len(total)):
+            value = sums[place, column] * (step[place] * weight_step[column]) + bias[column]
+            total[column] = max(value, np.float32(0))
+        for objective in range(len(weight)):
+            out[place, objective] = inner_product(total, weight[objective]) + last_bias[objective]
