@@ -8,42 +8,52 @@ import numpy as np
 
 from recray.features.items import Items
 from recray.features.profiles import Profiles
-from recray.schema import KIND_OF, Bools, Ints, Requests
+from recray.schema import KIND_OF, Bools, Ints, Kind, Requests
+
+_NO_LIMIT: Final = np.iinfo(np.int16).max
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One reason to drop titles; `keeps` gives [B, n_items] bool."""
+    """One reason to drop titles; `keeps` gives [B, n_items] bool, or None where it keeps every title of every request."""
 
     name: str
-    keeps: Callable[[Requests, Profiles, Items], Bools]
+    keeps: Callable[[Requests, Profiles, Items], Bools | None]
 
 
-def _licence(requests: Requests, profiles: Profiles, items: Items) -> Bools:
+def _licence(requests: Requests, profiles: Profiles, items: Items) -> Bools | None:
+    if not items.region_names:
+        return None
     where = [(requests.region[r] or profiles.settings[r].country, int(requests.now_s[r])) for r in range(requests.n)]
     masks = {at: items.licensed(*at) for at in set(where)}
     return np.stack([masks[at] for at in where]) if where else np.ones((0, items.n), np.bool_)
 
 
-def _maturity(requests: Requests, profiles: Profiles, items: Items) -> Bools:
-    limit = np.array([np.inf if s.maturity_limit is None else s.maturity_limit for s in profiles.settings])
-    return items.maturity <= limit[:, None]
+def _maturity(requests: Requests, profiles: Profiles, items: Items) -> Bools | None:
+    limits = [settings.maturity_limit for settings in profiles.settings]
+    if all(limit is None for limit in limits):
+        return None
+    return items.maturity <= np.array([_NO_LIMIT if limit is None else limit for limit in limits], np.int16)[:, None]
 
 
-def _kind(requests: Requests, profiles: Profiles, items: Items) -> Bools:
-    allowed = requests.kinds[:, None]
-    return (allowed == 0) | ((allowed >> items.kind) & 1).astype(np.bool_)
+def _kind(requests: Requests, profiles: Profiles, items: Items) -> Bools | None:
+    if not requests.kinds.any():
+        return None
+    allowed = (requests.kinds[:, None] == 0) | (requests.kinds[:, None] >> np.arange(len(Kind)) & 1).astype(np.bool_)
+    return allowed[:, items.kind]
 
 
-def _category(requests: Requests, profiles: Profiles, items: Items) -> Bools:
+def _category(requests: Requests, profiles: Profiles, items: Items) -> Bools | None:
+    asked = [category.casefold() for category in requests.category]
+    if not any(asked):
+        return None
     kept = np.ones((requests.n, items.n), np.bool_)
     genre_of = {name.casefold(): column for column, name in enumerate(items.genre_names)}
-    for row, category in enumerate(requests.category):
-        word = category.casefold()
-        if word in genre_of:
-            kept[row] = items.genres[:, genre_of[word]]
-        elif word:
-            kept[row] = items.kind == KIND_OF[word] if word in KIND_OF else False
+    for row, category in enumerate(asked):
+        if category in genre_of:
+            kept[row] = items.genres[:, genre_of[category]]
+        elif category:
+            kept[row] = items.kind == KIND_OF[category] if category in KIND_OF else False
     return kept
 
 
@@ -54,16 +64,18 @@ def _all_but(titles: list[Ints], n_items: int) -> Bools:
     return kept
 
 
-def _hidden(requests: Requests, profiles: Profiles, items: Items) -> Bools:
+def _hidden(requests: Requests, profiles: Profiles, items: Items) -> Bools | None:
     return _all_but([profiles.hidden(row) for row in range(requests.n)], items.n)
 
 
-def _watched(requests: Requests, profiles: Profiles, items: Items) -> Bools:
+def _watched(requests: Requests, profiles: Profiles, items: Items) -> Bools | None:
     nothing = np.empty(0, np.int32)
     return _all_but([profiles.watched(r) if requests.exclude_watched[r] else nothing for r in range(requests.n)], items.n)
 
 
-def _seed(requests: Requests, profiles: Profiles, items: Items) -> Bools:
+def _seed(requests: Requests, profiles: Profiles, items: Items) -> Bools | None:
+    if (requests.seed_item < 0).all():
+        return None
     return requests.seed_item[:, None] != np.arange(items.n)
 
 
@@ -87,9 +99,9 @@ _QUERY: Final = "query"
 
 
 def verdicts(requests: Requests, profiles: Profiles, items: Items, matches: Bools | None) -> dict[str, Bools]:
-    """What each filter keeps [B, n_items] bool, by name; `matches` are the titles that a search query finds."""
-    kept = {rule.name: rule.keeps(requests, profiles, items) for rule in FILTERS}
-    return kept if matches is None else kept | {_QUERY: matches}
+    """What each filter that drops anything keeps [B, n_items] bool, by name; `matches` are the titles a search query finds."""
+    found = {rule.name: rule.keeps(requests, profiles, items) for rule in FILTERS} | {_QUERY: matches}
+    return {name: kept for name, kept in found.items() if kept is not None}
 
 
 def eligibility(requests: Requests, profiles: Profiles, items: Items, matches: Bools | None) -> tuple[Bools, Bools]:

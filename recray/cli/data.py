@@ -15,12 +15,22 @@ _DELIVERY_SEED = 20261122
 
 
 def import_set(
-    settings: Settings, name: str, from_path: Path | None = None, *, delivery: str | None = None, extra: bool = False
+    settings: Settings,
+    name: str,
+    from_path: Path | None = None,
+    *,
+    delivery: str | None = None,
+    extra: bool = False,
+    n_titles: int = 0,
 ) -> dict[str, Any]:
-    """Bring a data set into the lake and show what came of it; returns the stored manifest."""
+    """Bring a data set into the lake and show what came of it; returns the stored manifest.
+
+    A catalogue smaller than `n_titles` is brought to that size by invented titles that nobody has watched.
+    """
     from recray.data.ingest import ingest
     from recray.data.sources import read
     from recray.simulation.delivery import simulate
+    from recray.simulation.world import padded
 
     if delivery not in {None, "simulated"}:
         raise ConfigError(f"delivery is {delivery!r}; expected 'simulated', or leave it out to keep the real columns only")
@@ -30,6 +40,8 @@ def import_set(
         if delivery:
             raw = simulate(raw, _DELIVERY_SEED)
             say(f"simulated {len(raw.simulated)} columns that {name} does not have")
+        if n_titles:
+            raw = padded(raw, n_titles, _DELIVERY_SEED)
         done = ingest(Lake(settings.lake_dir), from_path.name if name == "files" and from_path else name, raw, report=say)
     table = Table("table", "rows", "refused", box=None, padding=(0, 2))
     for part, rows in done.rows.items():
@@ -49,14 +61,14 @@ def register(app: typer.Typer) -> None:
         from_path: Annotated[Path | None, typer.Option("--from", help="The archive, or its unpacked directory.")] = None,
         delivery: Annotated[str | None, typer.Option(help="'simulated' adds regions, devices, maturity, progress.")] = None,
         extra: Annotated[bool, typer.Option(help="ml-1m: join plots, certificates and cast from the cache.")] = False,
+        pad_to: Annotated[int, typer.Option(help="Invent titles that nobody watched until there are this many.")] = 0,
         settings: SettingsFile = None,
         home: Home = None,
         json: JsonFile = None,
     ) -> None:
         """Bring a data set into the lake: its own archive, the cache, its publisher, or your own files."""
-        write_json(
-            json, import_set(settings_from(settings, home), name, from_path or directory, delivery=delivery, extra=extra)
-        )
+        chosen, path = settings_from(settings, home), from_path or directory
+        write_json(json, import_set(chosen, name, path, delivery=delivery, extra=extra, n_titles=pad_to))
 
     @app.command()
     def simulate(

@@ -6,12 +6,13 @@ Diversity and exploration live here and nowhere else; what exploration did is st
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recray.errors import ConfigError
+from recray.features.compiled import compiled, held, inner_product
 from recray.features.items import Items
 from recray.schema import Bools, Floats, Ints, Longs, Objective
 from recray.settings import SlateSettings
@@ -80,12 +81,13 @@ def slate(
     A(i) the product of 1 - e(s) over s < i, it is e(i) A(i) above its rank (i < t), (1 - epsilon) A(t) at it, and
     epsilon A(t)/(m-1-t) below it; at the very last place A(t).
     """
-    order = np.lexsort((item_numbers, -scores), axis=1).astype(np.int64)
+    order = best_first(scores, item_numbers)
     n_valid = (scores > -np.inf).sum(axis=1)
     n_shown = np.minimum(n, n_valid)
     width = int(n.max(initial=0))
     if settings.diversity > 0 and width > 1:
-        order = _diversified(order, scores, items.content[np.maximum(item_numbers, 0)], n_shown, settings.diversity)
+        about = held(item_numbers, np.int32), held(items.content, np.float32)
+        order = _diversified(order, scores, about, n_shown, settings.diversity)
     kept = np.arange(width) < n_shown[:, None]
     ranks = np.broadcast_to(np.arange(order.shape[1]), order.shape).copy()
     if settings.exploration > 0:
@@ -101,30 +103,53 @@ def _draws(key: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little"))
 
 
-def _diversified(order: Longs, scores: Floats, content: Floats, n_shown: Longs, diversity: float) -> Longs:
+def best_first(scores: Floats, item_numbers: Ints) -> Longs:
+    """Places [B, K] by score, best first; ties by lower title number, padding (NO_ITEM) last among its own."""
+    # As integers the bits of floats sort as the floats do, once those of negative ones are turned round.
+    bits = (scores + np.float32(0)).view(np.int32).astype(np.int64)
+    rising = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+    return np.argsort((-rising << 32) | (item_numbers.astype(np.int64) & 0xFFFFFFFF), axis=1, kind="stable")
+
+
+def _diversified(order: Longs, scores: Floats, about: tuple[Ints, Floats], n_shown: Longs, diversity: float) -> Longs:
     """The order with its head chosen greedily for score and difference; what was not chosen follows by score."""
-    rows = np.arange(len(order))
-    n_pool = min(order.shape[1], _POOL * int(n_shown.max(initial=0)))
-    pool = order[:, :n_pool]
-    found = np.take_along_axis(scores, pool, axis=1)
-    size = np.minimum(_POOL * n_shown, (found > -np.inf).sum(axis=1))
-    valid = np.arange(n_pool) < size[:, None]
-    low = np.min(found, axis=1, where=valid, initial=np.inf, keepdims=True)
-    high = np.max(found, axis=1, where=valid, initial=-np.inf, keepdims=True)
-    relevance = np.where(valid, found - low, 0) / np.maximum(high - low, 1e-12)
-    worth = np.where(valid, (1 - diversity) * relevance, -np.inf).astype(np.float32)
-    beside = np.full((len(order), n_pool, n_pool), -np.inf, np.float32)  # what each is worth beside each
-    for row in rows:  # one product per request: its sums must not depend on how wide its neighbours are
-        vectors = content[row, pool[row, : size[row]]]  # rows of `content` have unit length
-        beside[row, : size[row], : size[row]] = worth[row, : size[row]] - diversity * (vectors @ vectors.T)
     chosen = np.zeros((len(order), int(n_shown.max(initial=0))), np.int64)
-    for position in range(chosen.shape[1]):
-        best = np.argmax(worth, axis=1)
-        chosen[:, position] = best
-        # The first is taken for its score alone; then the nearest of the taken counts, which is where worth is least.
-        worth = beside[rows, best] if position == 0 else np.minimum(worth, beside[rows, best], out=worth)
-        worth[rows, best] = -np.inf
+    _choose(order, held(scores, np.float32), about, n_shown, (np.float32(diversity), _POOL), chosen)
     return _chosen_first(order, chosen, n_shown)
+
+
+@compiled
+def _choose(
+    order: Longs, scores: Floats, about: tuple[Ints, Floats], n_shown: Longs, how: tuple[Any, int], chosen: Longs
+) -> None:
+    """Places in `order` [B, K] of what greedy maximal marginal relevance takes, into the first n_shown[b] of chosen [B, n].
+
+    about = (title numbers [B, K], content [n_items, dim] with rows of unit length); how = (diversity, pool): among the best
+    pool * n_shown[b] candidates.
+    """
+    numbers, content = about
+    diversity, pool = how
+    worth = np.empty(pool * chosen.shape[1] + 1, np.float32)
+    for row in range(len(order)):
+        size = 0
+        while size < min(pool * n_shown[row], order.shape[1]) and scores[row, order[row, size]] > -np.inf:
+            size += 1
+        title = numbers[row][order[row, :size]]
+        low, high = scores[row, order[row, max(size - 1, 0)]], scores[row, order[row, 0]]
+        for place in range(size):
+            relevance = (scores[row, order[row, place]] - low) / max(high - low, np.float32(1e-12))
+            worth[place] = (np.float32(1) - diversity) * relevance
+        beside = worth[:size].copy()
+        for position in range(min(n_shown[row], size)):
+            best = np.argmax(beside)
+            chosen[row, position] = best
+            for place in range(size):
+                alike = inner_product(content[title[best]], content[title[place]])
+                marginal = worth[place] - diversity * alike
+                # The first is taken for its score alone; then the nearest of the taken counts, where worth is least.
+                beside[place] = marginal if position == 0 else min(beside[place], marginal)
+            for taken in range(position + 1):
+                beside[chosen[row, taken]] = -np.inf
 
 
 def _chosen_first(order: Longs, chosen: Longs, n_shown: Longs) -> Longs:

@@ -4,6 +4,7 @@ Tastes are clusters that collaborative filtering can recover, franchises are seq
 follows from `WorldSettings`, its seed included. No figure of quality may come from it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -103,6 +104,13 @@ def pad(titles: pa.Table, n_titles: int, seed: int) -> pa.Table:
     end_s = WorldSettings().start_s
     invented = invent(missing, (end_s - _PAD_YEARS * 365 * DAY_S, end_s), np.random.default_rng(seed), prefix="pad")
     return pa.concat_tables([titles, conform("titles", invented.frame)])
+
+
+def padded(raw: RawTables, n_titles: int, seed: int) -> RawTables:
+    """A data set with its catalogue brought to `n_titles`, and a source that says so: for measuring at scale."""
+    titles = pad(raw.tables["titles"], n_titles, seed)
+    invented = len(titles) - len(raw.tables["titles"])
+    return replace(raw, tables={**raw.tables, "titles": titles}, source=f"{raw.source}, and {invented} invented titles")
 
 
 def _accounts(n_profiles: int, generator: np.random.Generator) -> NDArray[np.int64]:
