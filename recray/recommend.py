@@ -6,12 +6,10 @@ Each stage is a function of a columnar batch; a request is a batch of one. A sta
 yields its fallback and its name goes into the answer's `degraded`. The last fallback needs neither the store nor a model.
 """
 
-import asyncio
 import json
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, get_args
 
 import numpy as np
 
@@ -20,16 +18,17 @@ from recray.candidates.filters import eligibility
 from recray.candidates.generate import matching
 from recray.candidates.source import Ask, union
 from recray.errors import StageError
-from recray.experiments.assign import Assignment, Experiments
+from recray.experiments.assign import Assignment, Experiments, RankerName
 from recray.features.fold import ProfileState
 from recray.features.profiles import Profiles, columns
 from recray.features.vectorize import RankerInput, ranker_input
+from recray.guard import Guard
 from recray.pages.answer import Answer
 from recray.pages.page import homepage
 from recray.pages.rows import View
 from recray.ranking.slate import Slates, slate, weigh
 from recray.schema import Bools, Candidates, Floats, Objective, Page, ProfileKey, ProfileSettings, Requests
-from recray.settings import SlateSettings, merge
+from recray.settings import ServingSettings, SlateSettings, merge
 
 STAGES: Final = ("assign", "features", "candidates", "rank", "slate", "page")
 SAFE_MATURITY: Final = 7
@@ -37,7 +36,6 @@ SAFE_MATURITY: Final = 7
 N_HISTORY: Final = 50
 """Titles of the history that rankers pool."""
 
-_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -67,7 +65,10 @@ class Shelf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a request needs; each either the object itself or an adapter around a deployment's handle."""
+    """What a request needs; each either the object itself or an adapter around a deployment's handle.
+
+    `guards` hold the budgets and breakers of `features`, `candidates` and of each ranker (`rank:deep` and so on).
+    """
 
     experiments: Experiments
     features: FeatureLookup
@@ -76,8 +77,18 @@ class Parts:
     shelf: Shelf
     slate: SlateSettings
     timer: Callable[[], float]
-    deadline_s: float
+    guards: Mapping[str, Guard]
     default_region: str | None = None
+
+
+def guards_of(settings: ServingSettings, timer: Callable[[], float]) -> dict[str, Guard]:
+    """A guard for each stage that can fail or hang."""
+    budgets = settings.budgets
+    wanted = {"features": budgets.features_ms, "candidates": budgets.candidates_ms}
+    wanted |= {f"rank:{ranker}": budgets.rank_ms for ranker in get_args(RankerName)}
+    return {
+        name: Guard(name, ms / 1_000, settings.breaker_patience, settings.breaker_rest_s, timer) for name, ms in wanted.items()
+    }
 
 
 @dataclass(slots=True)
@@ -85,17 +96,15 @@ class _Run:
     """Bookkeeping of one batch: what each stage took, and which stages degraded."""
 
     timer: Callable[[], float]
-    deadline_s: float
     took_ms: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
 
-    async def stage(self, name: str, work: Awaitable[_T], fallback: Callable[[], _T]) -> _T:
+    async def stage(self, name: str, guard: Guard, work: Callable[[], Awaitable[_T]], fallback: Callable[[], _T]) -> _T:
         """The work's result, or the fallback with the stage named as degraded."""
         began = self.timer()
         try:
-            return await asyncio.wait_for(work, self.deadline_s)
-        except (StageError, TimeoutError) as problem:
-            _log.warning("stage %s degraded: %r", name, problem)
+            return await guard.run(work)
+        except StageError:
             self.degraded.append(name)
             return fallback()
         finally:
@@ -110,18 +119,20 @@ async def recommend(
     Raises:
         StageError: no bundle is loaded, so that not even the last fallback exists.
     """
-    run = _Run(parts.timer, parts.deadline_s)
+    run = _Run(parts.timer)
     began = parts.timer()
     arms = assignments or parts.experiments.assign_batch(requests.keys)
     run.took_ms["assign"] = (parts.timer() - began) * 1_000
-    profiles = await run.stage("features", parts.features.profiles(requests.keys), lambda: _unknown(requests.n))
+    profiles = await run.stage(
+        "features", parts.guards["features"], lambda: parts.features.profiles(requests.keys), lambda: _unknown(requests.n)
+    )
     requests.region = [
         asked or settings.country or parts.default_region
         for asked, settings in zip(requests.region, profiles.settings, strict=True)
     ]
     answers: list[Answer | None] = [None] * requests.n
     for rows in _groups(arms):
-        group = _Run(parts.timer, parts.deadline_s, dict(run.took_ms), list(run.degraded))
+        group = _Run(parts.timer, dict(run.took_ms), list(run.degraded))
         arm = arms[rows[0]]
         places = np.array(rows, np.int64)
         mine = await _answer(requests.take(places), profiles.take(places), arm, parts, group, trace=trace)
@@ -139,11 +150,17 @@ async def _answer(
     bundle = parts.shelf.named(arm.bundle)
     candidates = await run.stage(
         "candidates",
-        parts.candidates.candidates(bundle.id, requests, profiles, trace=trace),
+        parts.guards["candidates"],
+        lambda: parts.candidates.candidates(bundle.id, requests, profiles, trace=trace),
         lambda: _popular(requests, profiles, bundle),
     )
     run.degraded += candidates.degraded
-    p = await run.stage("rank", _rank(requests, profiles, candidates, bundle, arm.ranker, parts), lambda: _by_union(candidates))
+    p = await run.stage(
+        "rank",
+        parts.guards[f"rank:{arm.ranker}"],
+        lambda: _rank(requests, profiles, candidates, bundle, arm.ranker, parts),
+        lambda: _by_union(candidates),
+    )
     began = parts.timer()
     policy = SlateSettings.model_validate(merge(parts.slate.model_dump(), arm.slate)) if arm.slate else parts.slate
     scores = weigh(p, bundle.items, candidates.items, policy)

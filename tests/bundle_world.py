@@ -23,7 +23,7 @@ from recray.features.profiles import Profiles, columns
 from recray.features.vectorize import ranker_input
 from recray.ranking import boosted, deep
 from recray.ranking.ranker import Examples
-from recray.recommend import N_HISTORY, Parts
+from recray.recommend import N_HISTORY, Parts, guards_of
 from recray.schema import ProfileKey, ProfileSettings
 from recray.serving.shelf import BundleShelf
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
@@ -40,6 +40,7 @@ _SMALL = {
     "deep": {"epochs": 1, "hidden": [32, 16], "embedding_dim": 8},
     "boosted": {"n_trees": 8},
     "examples": {"n_negatives": 15, "per_profile": 2},
+    "serving": {"budgets": {"features_ms": 30_000, "candidates_ms": 30_000, "rank_ms": 30_000}},
 }
 
 
@@ -74,7 +75,7 @@ class BundleWorld:
             shelf=shelf,
             slate=self.settings.slate,
             timer=lambda: 0.0,
-            deadline_s=30.0,
+            guards=guards_of(self.settings.serving, lambda: 0.0),
         )
 
     def columns(self, keys: list[ProfileKey]) -> Profiles:

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from recray import settings as settings_module
 from recray.experiments.assign import Experiments
-from recray.recommend import Parts
+from recray.recommend import Parts, guards_of
 from recray.serving.auth import operator_only
 from recray.serving.gateway import build_app
 from recray.serving.service import Service
@@ -32,7 +32,7 @@ def app() -> FastAPI:
         shelf=shelf,
         slate=settings.slate,
         timer=time.perf_counter,
-        deadline_s=settings.serving.stage_deadline_ms / 1_000,
+        guards=guards_of(settings.serving, time.perf_counter),
         default_region=settings.serving.default_region,
     )
     limits = (1, settings.serving.max_concurrent_batches)

@@ -25,7 +25,7 @@ from recray.errors import StageError
 from recray.experiments.assign import Experiments
 from recray.features.profiles import Profiles
 from recray.features.vectorize import RankerInput
-from recray.recommend import CandidateLookup, FeatureLookup, Parts, Ranking
+from recray.recommend import CandidateLookup, FeatureLookup, Parts, Ranking, guards_of
 from recray.schema import Candidates, Floats, ProfileKey, Requests
 from recray.serving.auth import operator_only
 from recray.serving.gateway import build_app
@@ -160,7 +160,7 @@ class GatewayDeployment:
             shelf=shelf,
             slate=settings.slate,
             timer=time.perf_counter,
-            deadline_s=serving.stage_deadline_ms / 1_000,
+            guards=guards_of(serving, time.perf_counter),
             default_region=serving.default_region,
         )
         self._service = Service(

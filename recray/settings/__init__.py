@@ -20,6 +20,7 @@ from recray.settings.knobs import (
     SlateSettings,
     SourceSettings,
     SplitSettings,
+    StageBudgets,
     StoreSettings,
     TrainingSettings,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "SlateSettings",
     "SourceSettings",
     "SplitSettings",
+    "StageBudgets",
     "StoreSettings",
     "TrainingSettings",
     "load",

@@ -165,6 +165,14 @@ class ReplicaBounds(Knobs):
     gpus: Annotated[float, Field(ge=0)] = 0.0
 
 
+class StageBudgets(Knobs):
+    """Longest time a stage of a batch may take before its fallback answers."""
+
+    features_ms: Annotated[float, Field(gt=0)] = 100.0
+    candidates_ms: Annotated[float, Field(gt=0)] = 300.0
+    rank_ms: Annotated[float, Field(gt=0)] = 300.0
+
+
 class ServingSettings(Knobs):
     """The Serve application."""
 
@@ -173,7 +181,9 @@ class ServingSettings(Knobs):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     max_batch: Count = 32
     max_concurrent_batches: Count = 2
-    stage_deadline_ms: Annotated[float, Field(gt=0)] = 400.0
+    budgets: StageBudgets = StageBudgets()
+    breaker_patience: Count = 3
+    breaker_rest_s: Seconds = 1.0
     alias_poll_s: Seconds = 1.0
     gateway: ReplicaBounds = ReplicaBounds()
     features: ReplicaBounds = ReplicaBounds()

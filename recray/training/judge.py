@@ -9,7 +9,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -17,17 +17,18 @@ from threadpoolctl import threadpool_limits
 from recray.bundle import Bundle
 from recray.candidates.generate import CandidateStage
 from recray.data.replay import Moment, asked
+from recray.errors import ModelError
 from recray.evaluation.beyond import coverage_at, intra_list_diversity, novelty
 from recray.evaluation.metrics import hit_rate_at, mrr_at, ndcg_at, precision_at, recall_at
 from recray.experiments.assign import Assignment, Experiments, RankerName
 from recray.features.items import Items
 from recray.features.profiles import Profiles
-from recray.recommend import Parts, recommend
+from recray.recommend import Parts, guards_of, recommend
 from recray.schema import NO_ITEM, Candidates, Floats, Ints, ProfileKey, ProfileSettings, Requests
-from recray.settings import Settings
+from recray.settings import ServingSettings, Settings, StageBudgets
 
 _BATCH = 32
-_PATIENT_S = 3_600.0
+_PATIENT: Final = ServingSettings(budgets=StageBudgets(features_ms=6e5, candidates_ms=6e5, rank_ms=6e5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,14 @@ async def _lists(
     k = settings.evaluation.k
     requests, profiles = asked(batch, own, k)
     held = _Held(bundle, profiles, settings)
-    parts = Parts(Experiments.load(None), held, held, held, held, settings.slate, time.perf_counter, _PATIENT_S)
+    parts = Parts(Experiments.load(None), held, held, held, held, settings.slate, time.perf_counter,
+                  guards_of(_PATIENT, time.perf_counter))  # fmt: skip
     found: dict[str, Ints] = {}
     for ranker in bundle.rankers:
         arms = [Assignment(ranker=cast(RankerName, ranker))] * requests.n
         answers = await recommend(requests, parts, assignments=arms)
+        if degraded := {stage for answer in answers for stage in answer.degraded}:
+            raise ModelError(f"bundle {bundle.id} cannot be judged: {', '.join(sorted(degraded))} failed; see the log")
         rows = [answer.candidates.items[answer.row, answer.places][None, :] for answer in answers]
         found[ranker] = np.concatenate([_padded(row, k) for row in rows])
     proposed = held.once[0]

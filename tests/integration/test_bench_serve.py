@@ -50,7 +50,7 @@ def test_peers_are_measured(published: BundleWorld, tmp_path: Path, endpoint: st
     before, out = set(marked()), tmp_path / "serve.json"
     # The slate's deadline is a replica's; on a busy machine the check that nothing degrades is not about speed.
     settings = tmp_path / "settings.yaml"
-    settings.write_text("serving: {stage_deadline_ms: 10000}\nstore: {timeout_s: 5}\n")
+    settings.write_text("serving: {budgets: {features_ms: 9e3, candidates_ms: 9e3, rank_ms: 9e3}}\nstore: {timeout_s: 5}\n")
     command = ["bench", "serve", "--home", str(published.settings.home), *SHORT]
     ran = CliRunner().invoke(app, [*command, "--endpoint", endpoint, "--contestants", ",".join(CONTESTANTS), "--settings",
                                    str(settings), "--json", str(out)])  # fmt: skip

@@ -65,7 +65,7 @@ def cluster() -> Iterator[None]:
 
 
 def settings_for(world: BundleWorld, topology: str, store_url: str, port: int) -> Settings:
-    serving = world.settings.serving.model_copy(update={"topology": topology, "port": port, "stage_deadline_ms": 5_000.0})
+    serving = world.settings.serving.model_copy(update={"topology": topology, "port": port})
     store = world.settings.store.model_copy(update={"url": store_url, "timeout_s": 2.0})
     return world.settings.model_copy(update={"serving": serving, "store": store})
 

@@ -156,7 +156,8 @@ async def test_a_stage_that_fails_is_named_and_the_answer_goes_on(world: BundleW
 
     whole = world.parts(await world.store())
     for stage, part in (("features", "features"), ("candidates", "candidates"), ("rank", "ranking")):
-        parts = dataclasses.replace(whole, **{part: Broken()}, deadline_s=1.0 if stage == "candidates" else 30.0)
+        parts = dataclasses.replace(whole, **{part: Broken()})
+        parts.guards["candidates"].budget_s = 1.0 if stage == "candidates" else 30.0
         (answer,) = await recommend(asks(world)[0], parts)
         page = body(answer)
         assert page["degraded"] == [stage]
