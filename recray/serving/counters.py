@@ -22,6 +22,12 @@ class Counters:
             "recray_batch_requests", "Requests per batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
         )
         self.unlogged = Counter("recray_unlogged_slates", "Slates that could not be logged", registry=self.registry)
+        self.reused = Counter(
+            "recray_response_cache", "Requests by where their answer came from", ("level",), registry=self.registry
+        )
+        self.joined = Counter("recray_response_cache_joined", "Requests that shared a computation", registry=self.registry)
+        self.kept_bytes = Counter("recray_response_cache_kept_bytes", "Bytes kept in the store", registry=self.registry)
+        self.copies_bytes = Gauge("recray_response_cache_l1_bytes", "Bytes held in this replica", registry=self.registry)
         self.bundle = Gauge("recray_bundle_loaded", "Bundles by alias", ("alias", "bundle"), registry=self.registry)
 
     def text(self) -> bytes:

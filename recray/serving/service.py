@@ -23,8 +23,10 @@ from recray.recommend import Parts, recommend
 from recray.schema import ProfileKey, ProfileSettings, Requests
 from recray.serving.asking import Asked, one
 from recray.serving.batching import Batcher
+from recray.serving.cache import ResponseCache
 from recray.serving.counters import Counters
 from recray.serving.feedback import Feedback, Intake, arrival
+from recray.serving.reply import Reply, fresh
 from recray.serving.shelf import ALIASES, BundleShelf
 from recray.stores.event_log import SlateServed, decode_slate, encode_slate, settle_profile
 from recray.stores.online import OnlineStore
@@ -54,9 +56,10 @@ class Service:
     now_s: Callable[[], int]
     new_id: Callable[[], str]
     counters: Counters = field(default_factory=Counters)
+    cache: ResponseCache | None = None
 
     def __post_init__(self) -> None:
-        self._batcher = Batcher(self._recommend, *self.limits)
+        self._batcher: Batcher[Requests, Answer] = Batcher(self._recommend, *self.limits)
         self._behind: set[asyncio.Task[Any]] = set()
         self._settling: set[ProfileKey] = set()
         self._intake = Intake(self.store, self.max_future_s, self._settle)
@@ -69,9 +72,15 @@ class Service:
         """
         return self.shelf.named("champion")
 
-    async def _recommend(self, requests: Requests) -> list[Answer]:
-        self.counters.batch.observe(requests.n)
-        return await recommend(requests, self.parts)
+    async def _recommend(self, requests: Sequence[Requests]) -> list[Answer]:
+        self.counters.batch.observe(len(requests))
+        return await recommend(Requests.join(requests), self.parts)
+
+    async def reply(self, asked: Asked) -> Reply:
+        """The answer to one request ready for HTTP; out of the cache where there is one and it may be reused."""
+        if self.cache is None:
+            return fresh(await self.ask(asked))
+        return await self.cache.reply(asked, self.ask)
 
     async def ask(self, asked: Asked) -> dict[str, Any]:
         """The answer to one request as JSON values. What was served is logged after it, without holding it up."""
@@ -133,6 +142,8 @@ class Service:
 
     async def drain(self) -> None:
         """Wait for what goes on behind answers: logging and folding."""
+        if self.cache is not None:
+            await self.cache.drain()
         while self._behind:
             await asyncio.gather(*self._behind, return_exceptions=True)
 
