@@ -85,6 +85,8 @@ class ResponseCache:
             _log.warning("nothing is reused for %d s: %s", _ASIDE_S, problem)
             self._aside_until_s = now_s + _ASIDE_S
             return await self._passed(asked, make)
+        # Asked for again: a computation may have ended while the store answered.
+        copy = self.copies.get(name)
         if copy is not None and copy.lease == found.lease:
             return self._reused(copy.answer, "l1", asked)
         if (answer := _decoded(found.blob)) is not None:
@@ -119,6 +121,7 @@ class ResponseCache:
             return fresh(await make(asked), "miss")
         if joined:
             self.counters.joined.inc()
+            self.counters.requests.labels(asked.page, "ok" if reply.recommendation_id else "degraded").inc()
         return reply
 
     def _started(self, asked: Asked, make: Make, name: bytes, lease: bytes) -> asyncio.Future[Reply]:

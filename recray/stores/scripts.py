@@ -1,8 +1,8 @@
 """The Lua that a Redis or Valkey server runs for `RedisStore`, one script per atomic step.
 
 Every script touches keys of one shard only, all of them passed as KEYS, so each runs unchanged on a cluster. Values are
-bytes and pass through as they are. Fields of a profile's hash: s state, i inbox, c settings, v version, g generation. Of the
-hash of its kept answers: l lease, v version that the lease stands for, n bytes kept; every other field is an answer by its name.
+bytes and pass through as they are. Fields of a profile's hash: s state, i inbox, c settings, v version, g generation. Fields
+of the hash of its kept answers: l lease, v version that the lease stands for, n bytes kept, and each answer by its name.
 """
 
 from dataclasses import dataclass, field
