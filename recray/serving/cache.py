@@ -24,13 +24,13 @@ from recray.serving.naming import Naming, context_of
 from recray.serving.reply import Level, Reply, fresh, reused
 from recray.settings import Settings
 from recray.stores.kept import KeptAnswer, decode_kept, encode_kept, packed_answer
-from recray.stores.online import Found, OnlineStore, Wanted
+from recray.stores.online import Found, Keeping, OnlineStore, Wanted
 
 _log = logging.getLogger(__name__)
 _ASIDE_S: Final = 2
 """How long the cache steps aside when the store did not answer: waiting for it twice per request helps nobody."""
-_LOOK_UPS: Final = (256, 2)
-"""Most look-ups in a round trip, and round trips under way."""
+_ROUND_TRIPS: Final = (256, 2)
+"""Most look-ups (and answers to keep) in one round trip, and round trips under way."""
 Make = Callable[[Asked], Awaitable[dict[str, Any]]]
 
 
@@ -61,10 +61,14 @@ class ResponseCache:
     _aside_until_s: int = 0
 
     def __post_init__(self) -> None:
-        self._look_ups: Batcher[Wanted, Found] = Batcher(self._look_up, *_LOOK_UPS)
+        self._look_ups: Batcher[Wanted, Found] = Batcher(self._look_up, *_ROUND_TRIPS)
+        self._keepings: Batcher[Keeping, bool] = Batcher(self._keep_all, *_ROUND_TRIPS)
 
     async def _look_up(self, wanted: Sequence[Wanted]) -> list[Found]:
         return await self.store.look_up(wanted, self.bounds.ttl_s)
+
+    async def _keep_all(self, answers: Sequence[Keeping]) -> list[bool]:
+        return await self.store.keep(answers, self.bounds.profile_bytes)
 
     async def reply(self, asked: Asked, make: Make) -> Reply:
         """The answer to a request: one that was made before, or one that `make` makes now.
@@ -157,7 +161,7 @@ class ResponseCache:
     async def _keep(self, key: ProfileKey, at: tuple[bytes, bytes], answer: KeptAnswer) -> None:
         blob = encode_kept(answer)
         try:
-            if await self.store.keep(key, *at, blob, self.bounds.profile_bytes):
+            if await self._keepings.ask(Keeping(key, *at, blob)):
                 self.counters.kept_bytes.inc(len(blob))
                 self._copy(at[0], Copy(at[1], answer))
         except StoreError:

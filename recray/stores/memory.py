@@ -12,7 +12,7 @@ from recray.errors import StoreError
 from recray.schema import ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
 from recray.stores import event_log
-from recray.stores.online import Arrival, Found, ProfileRecord, Verdict, Wanted
+from recray.stores.online import Arrival, Found, Keeping, ProfileRecord, Verdict, Wanted
 
 
 @dataclass(slots=True)
@@ -126,14 +126,17 @@ class MemoryStore:
         self._kept[wanted.key] = _Leased(wanted.new_lease, self._version(wanted.key), self._now() + ttl_s)
         return Found(wanted.new_lease, None)
 
-    async def keep(self, key: ProfileKey, name: bytes, lease: bytes, blob: bytes, most_bytes: int) -> bool:
+    async def keep(self, answers: Sequence[Keeping], most_bytes: int) -> list[bool]:
         self._expire()
-        held = self._leased(key)
-        if held is None or held.lease != lease or name in held.blobs or len(blob) > most_bytes:
+        return [self._keep(one, most_bytes) for one in answers]
+
+    def _keep(self, one: Keeping, most_bytes: int) -> bool:
+        held = self._leased(one.key)
+        if held is None or held.lease != one.lease or one.name in held.blobs or len(one.blob) > most_bytes:
             return False
-        if sum(map(len, held.blobs.values())) + len(blob) > most_bytes:
+        if sum(map(len, held.blobs.values())) + len(one.blob) > most_bytes:
             held.blobs.clear()
-        held.blobs[name] = blob
+        held.blobs[one.name] = one.blob
         return True
 
     def _leased(self, key: ProfileKey) -> _Leased | None:

@@ -80,6 +80,16 @@ class Found:
     blob: bytes | None
 
 
+@dataclass(slots=True, frozen=True)
+class Keeping:
+    """An answer to be kept (as `kept.encode_kept` wrote it): whose, its name, and the lease found before it was made."""
+
+    key: ProfileKey
+    name: bytes
+    lease: bytes
+    blob: bytes
+
+
 class OnlineStore(Protocol):
     """Latest state per profile, the event log, and the slates that were served.
 
@@ -122,11 +132,11 @@ class OnlineStore(Protocol):
         """
         ...
 
-    async def keep(self, key: ProfileKey, name: bytes, lease: bytes, blob: bytes, most_bytes: int) -> bool:
-        """Keep an answer (as `kept.encode_kept` wrote it) under the lease that was in force before it was made.
+    async def keep(self, answers: Sequence[Keeping], most_bytes: int) -> list[bool]:
+        """Keep answers, each atomically, in one round trip; whether each was kept, in order.
 
-        False, and nothing kept, when that lease has ended, when the name is taken, or when the blob alone exceeds `most_bytes`.
-        What else is kept of the profile goes when all of it would exceed `most_bytes`.
+        One whose lease has ended is not, nor one whose name is taken, or that exceeds `most_bytes` by itself. What else is
+        kept of the profile goes when all of it would exceed `most_bytes`.
         """
         ...
 

@@ -22,7 +22,7 @@ from recray.errors import DataError, StoreError
 from recray.schema import ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
 from recray.stores import event_log, scripts
-from recray.stores.online import Arrival, Found, ProfileRecord, Verdict, Wanted
+from recray.stores.online import Arrival, Found, Keeping, ProfileRecord, Verdict, Wanted
 from recray.stores.resp import Command, RespClient
 
 T = TypeVar("T")
@@ -135,10 +135,12 @@ class RedisStore:
             calls.append(_script(scripts.LOOK_UP, [place.profile, place.kept], *args))
         return [Found(*answer) for answer in await self._server.ask(calls)]
 
-    async def keep(self, key: ProfileKey, name: bytes, lease: bytes, blob: bytes, most_bytes: int) -> bool:
-        place = self._place(key)
-        call = _script(scripts.KEEP, [place.profile, place.kept], name, lease, blob, most_bytes)
-        return bool((await self._server.ask([call]))[0])
+    async def keep(self, answers: Sequence[Keeping], most_bytes: int) -> list[bool]:
+        calls = []
+        for one in answers:
+            place = self._place(one.key)
+            calls.append(_script(scripts.KEEP, [place.profile, place.kept], one.name, one.lease, one.blob, most_bytes))
+        return [bool(done) for done in await self._server.ask(calls)]
 
     async def log_slates(self, slates: Sequence[tuple[str, ProfileKey, bytes]]) -> None:
         longest = max(self._settings.slates_max_length // self._settings.n_shards, 1)

@@ -18,7 +18,7 @@ from recray.stores.embedded import EmbeddedStore
 from recray.stores.event_log import SlateServed, encode_slate, settle_profile, shard_of
 from recray.stores.kept import encode_kept, packed_answer
 from recray.stores.memory import MemoryStore
-from recray.stores.online import Arrival, Found, OnlineStore, ProfileRecord, Verdict, Wanted
+from recray.stores.online import Arrival, Found, Keeping, OnlineStore, ProfileRecord, Verdict, Wanted
 from recray.stores.redis import RedisStore
 
 SETTINGS = StoreSettings(n_shards=4, timeout_s=5.0)
@@ -337,12 +337,13 @@ async def look_up(store: OnlineStore, lease: str, name: int = 1, key: ProfileKey
 
 async def keep(store: OnlineStore, lease: str, name: int = 1, key: ProfileKey = ANNA, blob: bytes = b"answer") -> bool:
     """Keep an answer under the lease in force, which is the one given where there was none."""
-    return await store.keep(key, named(name), (await look_up(store, lease, name, key)).lease, blob, ROOM)
+    (done,) = await store.keep([Keeping(key, named(name), (await look_up(store, lease, name, key)).lease, blob)], ROOM)
+    return done
 
 
 async def test_kept_answer_is_found_by_its_name_under_its_lease(store: OnlineStore) -> None:
     assert await look_up(store, "L1") == Found(b"L1", None)
-    assert await store.keep(ANNA, named(1), b"L1", b"\x00bytes\xff", ROOM)
+    assert await store.keep([Keeping(ANNA, named(1), b"L1", b"\x00bytes\xff")], ROOM) == [True]
     assert await look_up(store, "L2") == Found(b"L1", b"\x00bytes\xff")
     assert await look_up(store, "L3", name=2) == Found(b"L1", None)
     assert await look_up(store, "L4", copy="L1") == Found(b"L1", None)
@@ -371,9 +372,9 @@ async def test_change_of_a_profile_ends_its_lease_and_what_was_kept_under_it(sto
             await store.load([(ANNA, b"", ProfileSettings())])
         case "erase":
             await store.erase(ANNA)
-    assert not await store.keep(ANNA, named(2), b"L-anna", b"late", ROOM)
+    assert await store.keep([Keeping(ANNA, named(2), b"L-anna", b"late")], ROOM) == [False]
     assert await look_up(store, "L2", copy="L-anna") == Found(b"L2", None)
-    assert not await store.keep(ANNA, named(1), b"L-anna", b"later", ROOM)
+    assert await store.keep([Keeping(ANNA, named(1), b"L-anna", b"later")], ROOM) == [False]
     assert await look_up(store, "L3") == Found(b"L2", None)
     assert await look_up(store, "L4", key=other) == Found(b"L-other", b"answer")
 
@@ -394,7 +395,7 @@ async def test_answer_from_before_an_erasure_never_comes_back_however_the_versio
     await store.erase(ANNA)
     await store.append(sent)
     assert (await store.read([ANNA]))[0].version == 2
-    assert not await store.keep(ANNA, named(2), b"before", b"made from what was erased", ROOM)
+    assert await store.keep([Keeping(ANNA, named(2), b"before", b"made from what was erased")], ROOM) == [False]
     for name in (1, 2):
         assert await look_up(store, "after", name, copy="before") == Found(b"after", None)
 
@@ -420,6 +421,15 @@ async def test_what_is_kept_of_a_profile_stays_within_its_room(store: OnlineStor
     assert [(await look_up(store, "L3", n)).blob is not None for n in range(4)] == [False, False, False, True]
     assert await keep(store, "L1", 4, blob=b"4" * (ROOM // 2))
     assert [(await look_up(store, "L3", n)).blob is not None for n in range(5)] == [False, False, False, True, True]
+
+
+async def test_answers_are_kept_each_for_itself_in_the_order_given(store: OnlineStore) -> None:
+    for key in AWKWARD[::2]:
+        await look_up(store, "L1", key=key)
+    kept = await store.keep([Keeping(key, named(1), b"L1", b"of %d" % n) for n, key in enumerate(AWKWARD)], ROOM)
+    assert kept == [n % 2 == 0 for n in range(len(AWKWARD))]
+    assert (await look_up(store, "L2", key=AWKWARD[2])).blob == b"of 2"
+    assert await store.keep([], ROOM) == []
 
 
 async def test_concurrent_look_ups_of_a_new_profile_agree_on_one_lease(store: OnlineStore) -> None:

@@ -20,7 +20,7 @@ from recray.settings import StoreSettings
 from recray.stores.connect import open_store
 from recray.stores.embedded import EmbeddedStore
 from recray.stores.event_log import SlateServed, encode_slate, shard_of
-from recray.stores.online import Arrival, Verdict, Wanted
+from recray.stores.online import Arrival, Keeping, Verdict, Wanted
 from recray.stores.redis import RedisStore
 
 SETTINGS = StoreSettings(n_shards=4, timeout_s=2.0, dedup_ttl_s=500, record_ttl_s=300, slates_max_length=40)
@@ -134,7 +134,7 @@ async def test_keys_of_a_profile_share_its_shards_tag_and_expire_as_set(store: R
     slate = SlateServed("r1", "anna", "main", 0, "b", "homepage", "f", ProfileSettings())
     await store.log_slates([("r1", ANNA, encode_slate(slate))])
     await store.look_up([Wanted(ANNA, b"n" * 32, b"lease")], 200)
-    assert await store.keep(ANNA, b"n" * 32, b"lease", b"answer", 1_000)
+    assert await store.keep([Keeping(ANNA, b"n" * 32, b"lease", b"answer")], 1_000) == [True]
     tag = b"{s%d}" % shard_of(ANNA, 4)
     with redis.Redis.from_url(server.url) as client:
         ttl_of = {key: client.ttl(key) for key in client.scan_iter()}

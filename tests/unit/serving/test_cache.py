@@ -25,7 +25,7 @@ from recray.serving.naming import Naming
 from recray.serving.reply import Reply
 from recray.settings import SlateSettings, StoreSettings
 from recray.stores.memory import MemoryStore
-from recray.stores.online import Arrival, Found, Wanted
+from recray.stores.online import Arrival, Found, Keeping, Wanted
 
 TTL_S = 300
 NOON_S = 1_700_000_000
@@ -44,11 +44,11 @@ class Store(MemoryStore):
         await asyncio.sleep(0)
         return found
 
-    async def keep(self, key: ProfileKey, name: bytes, lease: bytes, blob: bytes, most_bytes: int) -> bool:
+    async def keep(self, answers: Sequence[Keeping], most_bytes: int) -> list[bool]:
         await asyncio.sleep(0)
         if self.silent:
             raise StoreError("did not answer")
-        return await super().keep(key, name, lease, blob, most_bytes)
+        return await super().keep(answers, most_bytes)
 
 
 @dataclass
