@@ -74,7 +74,7 @@ def compare(prepared: Prepared, plan: Plan, say: Say) -> dict[str, Any]:
                 listed = [shown(body) for body in answers]
                 other = next(iter(expected), name)
                 overlaps[name] = round(agreed(name, listed, other, expected.setdefault(other, listed)), 4)
-                measured[name] = _measured(server, paths, plan, plan.seed + number)
+                measured[name] = measure(server, paths, plan, plan.seed + number)
             say(f"round {number + 1}, {name}: {_line(measured[name])}")
         rounds.append(measured)
     medians = {name: _median([one[name] for one in rounds]) for name in plan.contestants}
@@ -115,7 +115,13 @@ def _asked(name: str, server: Running, paths: Sequence[str]) -> list[dict[str, A
     return answers
 
 
-def _measured(server: Running, paths: list[str], plan: Plan, seed: int) -> dict[str, Any]:
+def measure(server: Running, paths: list[str], plan: Plan, seed: int) -> dict[str, Any]:
+    """Figures of one contestant that runs: warmed up, at its peak, and at 70 % of that.
+
+    Raises:
+        DataError: it answers nothing.
+    """
+
     def load(kind: Literal["closed", "open"], seconds: float, rate: float = 0.0) -> dict[str, Any]:
         job = Job(kind=kind, tool=tool(), host=HOST, port=server.port, paths=paths, connections=plan.connections,
                   seconds=seconds, rate=rate, seed=seed, roots=server.roots, mark=server.mark)  # fmt: skip

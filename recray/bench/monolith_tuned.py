@@ -10,12 +10,22 @@ from recray import settings as settings_module
 from recray.experiments.assign import Experiments
 from recray.recommend import Parts, guards_of
 from recray.serving.auth import operator_only
+from recray.serving.cache import open_cache
+from recray.serving.counters import Counters
 from recray.serving.gateway import build_app
 from recray.serving.service import Service
 from recray.serving.shelf import BundleShelf
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
 from recray.stores.connect import open_store
 from recray.stores.registry import Registry
+
+
+def _now_s() -> int:
+    return time.time_ns() // 1_000_000_000
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
 
 
 def app() -> FastAPI:
@@ -36,6 +46,7 @@ def app() -> FastAPI:
         default_region=settings.serving.default_region,
     )
     limits = (1, settings.serving.max_concurrent_batches)
-    service = Service(parts, shelf, store, limits, settings.store.max_future_s,
-                      now_s=lambda: time.time_ns() // 1_000_000_000, new_id=lambda: uuid.uuid4().hex)  # fmt: skip
+    counters = Counters()
+    cache = open_cache(settings, parts, store, counters, _now_s, _new_id)
+    service = Service(parts, shelf, store, limits, settings.store.max_future_s, _now_s, _new_id, counters, cache)
     return build_app(service, operator_only(settings.serving.admin_token), settings.slate)

@@ -47,6 +47,7 @@ class Prepared:
     data: str
     catalogue: int
     kind: str
+    response_cache: bool = False
 
     def paths(self, endpoint: str) -> list[str]:
         """One request per profile: `flat` a list of 20 titles of the catalogue's commonest kind, `homepage` 10 rows of 20.
@@ -66,7 +67,7 @@ class Prepared:
     def settings_file(self, **serving: object) -> Path:
         """The settings as a file that only this user may read (they hold the store's password), with serving's differences."""
         found = self.settings.model_dump(mode="json")
-        found["serving"] |= serving
+        found["serving"] |= {"response_cache": self.response_cache} | serving
         file = self.folder / "settings.yaml"
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             json.dump(found, out)

@@ -25,12 +25,14 @@ def register_serve(group: typer.Typer) -> None:
         connections: Annotated[int, typer.Option(help="Keep-alive connections of the load.")] = 32,
         endpoint: Annotated[str, typer.Option(help="flat: a list of 20; homepage: 10 rows of 20.")] = "flat",
         contestants: Annotated[str, typer.Option(help="Names separated by commas.")] = _ALL,
+        cached: Annotated[bool, typer.Option(help="Afterwards, and apart: what full response caches save.")] = False,
         data: Annotated[str | None, typer.Option(help="Whose profiles ask; default: the champion's data set.")] = None,
         settings: SettingsFile = None,
         home: Home = None,
         json: JsonFile = None,
     ) -> None:
         """Requests per second, latency and CPU per request of the champion, served in four ways."""
+        from recray.bench.cached import gain
         from recray.bench.compare import Plan, compare
         from recray.bench.prepared import prepared
         from recray.training.run import git_commit
@@ -48,6 +50,8 @@ def register_serve(group: typer.Typer) -> None:
         ):
             say(f"{len(ready.keys):,} profiles of {ready.data} published beside bundle {ready.bundle_id}")
             measured = compare(ready, plan, say)
+            if cached:
+                measured["cached"] = gain(ready, plan, say)
         show(measured, named)
         write_json(json, measured | {"machine": on, "commit": git_commit(), "date": at.isoformat(timespec="seconds")})
 
@@ -68,6 +72,14 @@ def show(measured: dict[str, Any], named: tuple[str, ...]) -> None:
         found = measured["ratios"][figure]
         if found:
             console.print(f"[dim]{figure}: {', '.join(f'{pair} {value:.2f}' for pair, value in found.items())}[/]")
+
+    if "cached" in measured:
+        one = measured["cached"]
+        ratio, reused = one["on/off"]["cpu_ms_per_request"], one["on"]["reused"]
+        console.print(
+            f"apart: {one['contestant']} with response caches takes {ratio:.2f} of the CPU per request when "
+            f"{reused:.0%} of its answers were made before"
+        )
 
 
 def _figure(value: float | None) -> str:

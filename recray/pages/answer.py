@@ -51,8 +51,21 @@ class Answer:
         return np.concatenate([row.places for row in self.rows]) if self.rows else np.empty(0, np.int64)
 
 
-def present(answer: Answer, **more: Any) -> bytes:
-    """The answer as JSON, with `more` members of the envelope."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer as JSON, and what those who pass it on must know of it."""
+
+    recommendation_id: str
+    whole: bool
+    body: bytes
+
+
+def written(answer: Answer, **more: Any) -> Written:
+    """The answer as JSON, with `more` members of the envelope; `whole` unless a stage degraded."""
+    return Written(answer.recommendation_id, not answer.degraded, orjson.dumps(_present(answer, more)))
+
+
+def _present(answer: Answer, more: Mapping[str, Any]) -> dict[str, Any]:
     events = answer.profiles.present[answer.row].sum() + answer.profiles.counters[answer.row, :16].sum()
     envelope: dict[str, Any] = {
         "recommendation_id": answer.recommendation_id,
@@ -65,7 +78,7 @@ def present(answer: Answer, **more: Any) -> bytes:
         **more,
     }
     if answer.page != Page.HOMEPAGE:
-        return orjson.dumps(envelope | {"recommendations": _list(answer, answer.places, None)})
+        return envelope | {"recommendations": _list(answer, answer.places, None)}
     rows = [
         {
             "row_id": shown.row.row_id,
@@ -75,7 +88,7 @@ def present(answer: Answer, **more: Any) -> bytes:
         }
         for shown in answer.rows
     ]
-    return orjson.dumps(envelope | {"rows": rows})
+    return envelope | {"rows": rows}
 
 
 def _list(answer: Answer, places: Longs, row_reason: str | None) -> orjson.Fragment:

@@ -27,6 +27,10 @@ class Asked:
     content_types: tuple[str, ...] = ()
     exclude_watched: bool = True
 
+    @property
+    def key(self) -> ProfileKey:
+        return ProfileKey(self.user_id, self.profile_id)
+
     def facts(self) -> dict[str, Any]:
         """What is logged, to be read back by `Asked(**facts)`."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -56,7 +60,7 @@ def batch(questions: Sequence[Question]) -> Requests:
     """Requests side by side, in the order given."""
     asked = [one.asked for one in questions]
     return Requests(
-        keys=[ProfileKey(one.user_id, one.profile_id) for one in asked],
+        keys=[one.key for one in asked],
         ids=[one.recommendation_id for one in questions],
         now_s=np.array([one.now_s for one in questions], np.int64),
         page=np.array([PAGE_OF[one.page] for one in asked], np.uint8),

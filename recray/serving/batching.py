@@ -1,31 +1,33 @@
-"""Requests that wait are answered together: a batch forms while others are under way, so an idle server adds no wait."""
+"""Questions that wait are answered together: a batch forms while others are under way, so an idle server adds no wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from recray.pages.answer import Answer
-from recray.schema import Requests
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
 
 
 @dataclass
-class Batcher:
-    """Collects single requests into columnar batches. State: the queue and the number of batches under way.
+class Batcher(Generic[Question, Answer]):
+    """Collects single questions into batches, answered in their order. State: the queue and the number of batches under way.
 
     Used from one event loop. At most `max_concurrent` batches are under way; whatever arrives meanwhile, up to `max_batch`,
-    is the next batch.
+    is the next batch. `answered` is called with a batch once its answers are on their way to whoever asked.
     """
 
-    answer: Callable[[Requests], Awaitable[Sequence[Answer]]]
+    answer: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]]
     max_batch: int
     max_concurrent: int
-    _waiting: list[tuple[Requests, asyncio.Future[Answer]]] = field(default_factory=list)
+    answered: Callable[[Sequence[Question], Sequence[Answer]], None] = lambda questions, answers: None
+    _waiting: list[tuple[Question, asyncio.Future[Answer]]] = field(default_factory=list)
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def ask(self, request: Requests) -> Answer:
-        """The answer to one request (a batch of one)."""
+    async def ask(self, question: Question) -> Answer:
+        """The answer to one question."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        self._waiting.append((question, future))
         self._start()
         return await future
 
@@ -40,9 +42,9 @@ class Batcher:
         self._under_way.discard(task)
         self._start()
 
-    async def _run(self, batch: list[tuple[Requests, asyncio.Future[Answer]]]) -> None:
+    async def _run(self, batch: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:
-            answers = await self.answer(Requests.join([request for request, _ in batch]))
+            answers = await self.answer([question for question, _ in batch])
         except Exception as problem:  # noqa: BLE001  # handed to every caller of the batch, whose routes map it
             for _, future in batch:
                 if not future.done():
@@ -51,3 +53,4 @@ class Batcher:
         for (_, future), answer in zip(batch, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
+        self.answered([question for question, _ in batch], answers)

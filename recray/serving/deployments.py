@@ -28,6 +28,8 @@ from recray.features.vectorize import RankerInput
 from recray.recommend import CandidateLookup, FeatureLookup, Parts, Ranking, guards_of
 from recray.schema import Candidates, Floats, ProfileKey, Requests
 from recray.serving.auth import operator_only
+from recray.serving.cache import open_cache
+from recray.serving.counters import Counters
 from recray.serving.gateway import build_app
 from recray.serving.service import Service
 from recray.serving.shelf import BundleShelf
@@ -39,6 +41,14 @@ from recray.stores.registry import Registry
 _T = TypeVar("_T")
 _THREADS = 1
 """Per replica: replicas are the unit of parallelism, and threads of several would fight over the same cores."""
+
+
+def _now_s() -> int:
+    return time.time_ns() // 1_000_000_000
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -163,14 +173,17 @@ class GatewayDeployment:
             guards=guards_of(serving, time.perf_counter),
             default_region=serving.default_region,
         )
+        counters = Counters()
         self._service = Service(
             parts,
             shelf,
             store,
             (serving.max_batch, serving.max_concurrent_batches),
             settings.store.max_future_s,
-            now_s=lambda: time.time_ns() // 1_000_000_000,
-            new_id=lambda: uuid.uuid4().hex,
+            _now_s,
+            _new_id,
+            counters,
+            open_cache(settings, parts, store, counters, _now_s, _new_id),
         )
         self._following = asyncio.ensure_future(shelf.follow(serving.alias_poll_s))
         return build_app(self._service, operator_only(serving.admin_token), settings.slate)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import FileResponse, ORJSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from recray.schema import AGE_GROUPS, Device, Page, ProfileKey, ProfileSettings,
 from recray.serving import problems
 from recray.serving.asking import DEVICES, KINDS, Asked
 from recray.serving.feedback import MAX_EVENTS, Feedback, Id
+from recray.serving.reply import respond
 from recray.serving.service import Service
 from recray.settings import SlateSettings
 
@@ -30,19 +31,24 @@ BASE = "/api/v1"
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Filters that every list takes."""
+    """What every list takes: filters, and the answer that the caller has already."""
 
     device: str
     region: str | None
     content_types: tuple[str, ...]
     exclude_watched: bool
+    if_none_match: str | None
 
 
 def filters(
-    device: DeviceName = _OTHER, region: Region = None, content_types: Kinds = None, exclude_watched: bool = True
+    device: DeviceName = _OTHER,
+    region: Region = None,
+    content_types: Kinds = None,
+    exclude_watched: bool = True,
+    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Filters:
-    """FastAPI dependency: the common filters out of the query string."""
-    return Filters(device, region, tuple(content_types or ()), exclude_watched)
+    """FastAPI dependency: the common filters out of the query string, and the condition out of the headers."""
+    return Filters(device, region, tuple(content_types or ()), exclude_watched, if_none_match)
 
 
 Common = Annotated[Filters, Depends(filters)]
@@ -130,8 +136,9 @@ def _recommendations(app: FastAPI, service: Service, slate: SlateSettings) -> No
 
 
 async def _answer(service: Service, page: Page, user_id: str, profile_id: str, common: Filters, **asked: Any) -> Response:
-    body = await service.ask(Asked(word(page), user_id, profile_id, **asdict(common), **asked))
-    return Response(body, media_type="application/json")
+    said = asdict(common)
+    if_none_match = said.pop("if_none_match")
+    return respond(await service.reply(Asked(word(page), user_id, profile_id, **said, **asked)), if_none_match)
 
 
 def _feedback(app: FastAPI, service: Service) -> None:

@@ -30,7 +30,8 @@ STATUS: Final = (
 def problem(status: int, title: str, detail: str, **more: Any) -> JSONResponse:
     """A problem document."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
-    headers = {"Retry-After": "1"} if status == 503 else {}
+    # A 404 may be kept by whoever passes it on unless it says otherwise; the title may join tomorrow.
+    headers = {"Cache-Control": "no-store"} | ({"Retry-After": "1"} if status == 503 else {})
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 

@@ -17,14 +17,16 @@ from recray.experiments.assign import Assignment
 from recray.features import fold
 from recray.features.profiles import Profiles, columns
 from recray.features.views import fingerprint
-from recray.pages.answer import Answer, explained, present
+from recray.pages.answer import Answer, Written, explained, written
 from recray.pages.explain import leading_sources
 from recray.recommend import Parts, recommend
-from recray.schema import ProfileKey, ProfileSettings, Requests
-from recray.serving.asking import Asked, one
+from recray.schema import ProfileKey, ProfileSettings
+from recray.serving.asking import Asked, Question, batch, one, question
 from recray.serving.batching import Batcher
+from recray.serving.cache import ResponseCache
 from recray.serving.counters import Counters
 from recray.serving.feedback import Feedback, Intake, arrival
+from recray.serving.reply import Reply, fresh
 from recray.serving.shelf import ALIASES, BundleShelf
 from recray.stores.event_log import SlateServed, decode_slate, encode_slate, settle_profile
 from recray.stores.online import OnlineStore
@@ -54,9 +56,10 @@ class Service:
     now_s: Callable[[], int]
     new_id: Callable[[], str]
     counters: Counters = field(default_factory=Counters)
+    cache: ResponseCache | None = None
 
     def __post_init__(self) -> None:
-        self._batcher = Batcher(self._recommend, *self.limits)
+        self._batcher: Batcher[Question, Answer] = Batcher(self._recommend, *self.limits, self._answered)
         self._behind: set[asyncio.Task[Any]] = set()
         self._settling: set[ProfileKey] = set()
         self._intake = Intake(self.store, self.max_future_s, self._settle)
@@ -69,33 +72,36 @@ class Service:
         """
         return self.shelf.named("champion")
 
-    async def _recommend(self, requests: Requests) -> list[Answer]:
-        self.counters.batch.observe(requests.n)
-        return await recommend(requests, self.parts)
+    async def _recommend(self, questions: Sequence[Question]) -> list[Answer]:
+        self.counters.batch.observe(len(questions))
+        return await recommend(batch(questions), self.parts)
 
-    async def ask(self, asked: Asked) -> bytes:
-        """The answer to one request as JSON. What was served is logged after it, without holding it up."""
-        now_s = self.now_s()
-        request = one(asked, self.new_id(), now_s, self.champion().items)
-        answer = await self._batcher.ask(request)
-        self._count(answer, asked.page)
-        self._later(self._log_slate(answer, asked, request.keys[0], now_s))
+    def _answered(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
+        self.counters.count(answers)
+        self._later(self._log_slates(questions, answers))
+
+    async def reply(self, asked: Asked) -> Reply:
+        """The answer to one request ready for HTTP; out of the cache where there is one and it may be reused."""
+        if self.cache is None:
+            return fresh(await self.ask(asked))
+        return await self.cache.reply(asked, self.ask)
+
+    async def ask(self, asked: Asked) -> Written:
+        """The answer to one request. What was served is logged after it, without holding it up."""
+        answer = await self._batcher.ask(question(asked, self.new_id(), self.now_s(), self.champion().items))
         simulated = self.shelf.named(answer.bundle_id).manifest.get("data", {}).get("simulated", [])
-        return present(answer, simulated=simulated)
+        return written(answer, simulated=simulated)
 
-    def _count(self, answer: Answer, page: str) -> None:
-        self.counters.requests.labels(page, "degraded" if answer.degraded else "ok").inc()
-        for stage, ms in answer.took_ms.items():
-            self.counters.stage_ms.labels(stage).observe(ms)
-        for stage in answer.degraded:
-            self.counters.degraded.labels(stage).inc()
-
-    async def _log_slate(self, answer: Answer, asked: Asked, key: ProfileKey, now_s: int) -> None:
+    async def _log_slates(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
+        slates = [
+            (answer.recommendation_id, question.asked.key, encode_slate(_served(answer, question)))
+            for question, answer in zip(questions, answers, strict=True)
+        ]
         try:
-            await self.store.log_slates([(answer.recommendation_id, key, encode_slate(_served(answer, asked, key, now_s)))])
+            await self.store.log_slates(slates)
         except StoreError:
-            self.counters.unlogged.inc()
-            _log.warning("slate %s was served but could not be logged", answer.recommendation_id)
+            self.counters.unlogged.inc(len(slates))
+            _log.warning("%d slates were served but could not be logged", len(slates))
 
     async def feedback(self, events: Sequence[Feedback]) -> list[str]:
         """Each event's verdict; accepted events are durable on return."""
@@ -133,6 +139,8 @@ class Service:
 
     async def drain(self) -> None:
         """Wait for what goes on behind answers: logging and folding."""
+        if self.cache is not None:
+            await self.cache.drain()
         while self._behind:
             await asyncio.gather(*self._behind, return_exceptions=True)
 
@@ -210,16 +218,17 @@ def _listed(shelf: BundleShelf) -> dict[str, Any]:
     return {"bundles": found, **aliases, "refused": shelf.refused}
 
 
-def _served(answer: Answer, asked: Asked, key: ProfileKey, now_s: int) -> SlateServed:
+def _served(answer: Answer, question: Question) -> SlateServed:
     """The log of one answer, with all that is needed to make it again."""
     shown = answer.shown()
     numbers = answer.candidates.items[answer.row, shown]
     sampled = dict(zip(answer.places.tolist(), answer.propensity.tolist(), strict=True))
+    asked = question.asked
     return SlateServed(
         recommendation_id=answer.recommendation_id,
-        user_id=key.user_id,
-        profile_id=key.profile_id,
-        served_at_s=now_s,
+        user_id=asked.user_id,
+        profile_id=asked.profile_id,
+        served_at_s=question.now_s,
         bundle_id=answer.bundle_id,
         page=asked.page,
         vectors_fingerprint=fingerprint(),

@@ -190,6 +190,10 @@ class ServingSettings(Knobs):
     candidates: ReplicaBounds = ReplicaBounds()
     ranker: ReplicaBounds = ReplicaBounds()
     default_region: str | None = None
+    response_cache: bool = True
+    cache_ttl_s: Annotated[int, Field(ge=1, le=3_600)] = 300
+    cache_l1_bytes: Annotated[int, Field(ge=0)] = 64 * 2**20
+    cache_profile_bytes: Annotated[int, Field(ge=0)] = 64 * 2**10
     admin_token: str = Field(default="", exclude=True, repr=False)
 
 

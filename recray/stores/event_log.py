@@ -14,6 +14,7 @@ import msgspec
 from recray.errors import DataError
 from recray.features import fold
 from recray.schema import UNFOLDED, Action, Device, Event, ProfileKey, ProfileSettings, Words, word
+from recray.stores.kept import decode_kept
 from recray.stores.online import Arrival, OnlineStore, ProfileRecord
 
 _SHORT: Final = {
@@ -189,7 +190,9 @@ def derived_event_id(event: Event) -> str:
     return blake2b(_encoder.encode(named), digest_size=16).hexdigest()
 
 
-def exported(key: ProfileKey, record: ProfileRecord, events: Iterable[bytes], slates: Iterable[bytes]) -> dict[str, Any]:
+def exported(
+    key: ProfileKey, record: ProfileRecord, events: Iterable[bytes], slates: Iterable[bytes], answers: Iterable[bytes]
+) -> dict[str, Any]:
     """Everything a store holds about a profile as JSON values; `state` is up to date, inbox included."""
     state = record.folded()
     return {
@@ -206,6 +209,7 @@ def exported(key: ProfileKey, record: ProfileRecord, events: Iterable[bytes], sl
         },
         "events": [facts(decode_event(blob)) for blob in events],
         "slates": [msgspec.to_builtins(decode_slate(blob)) for blob in slates],
+        "kept_answers": [msgspec.json.decode(decode_kept(blob).body()) for blob in answers],
     }
 
 

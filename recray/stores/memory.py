@@ -12,7 +12,7 @@ from recray.errors import StoreError
 from recray.schema import ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
 from recray.stores import event_log
-from recray.stores.online import Arrival, ProfileRecord, Verdict
+from recray.stores.online import Arrival, Found, Keeping, ProfileRecord, Verdict, Wanted
 
 
 @dataclass(slots=True)
@@ -47,6 +47,16 @@ class _Log:
         self.entries = [self.entries[place] for place in kept]
 
 
+@dataclass(slots=True, frozen=True)
+class _Leased:
+    """Answers kept of one profile, by name, while its version stands and its lease has not ended."""
+
+    lease: bytes
+    version: int
+    ends_at: float
+    blobs: dict[bytes, bytes] = field(default_factory=dict)
+
+
 def _number(position: str) -> int:
     try:
         return int(position or "0")
@@ -66,6 +76,7 @@ class MemoryStore:
         # Insertion order is order of expiry: one TTL for all of a mapping's entries.
         self._marks: dict[bytes, float] = {}
         self._records: dict[str, tuple[float, ProfileKey, bytes]] = {}
+        self._kept: dict[ProfileKey, _Leased] = {}
 
     async def read(self, keys: Sequence[ProfileKey]) -> list[ProfileRecord]:
         return [self._profiles.get(key) or ProfileRecord() for key in keys]
@@ -104,6 +115,38 @@ class MemoryStore:
             version, generation = held.version + 1, held.generation + 1
             self._profiles[key] = ProfileRecord(state, held.inbox, settings, version, generation)
 
+    async def look_up(self, wanted: Sequence[Wanted], ttl_s: int) -> list[Found]:
+        self._expire()
+        return [self._look_up(one, ttl_s) for one in wanted]
+
+    def _look_up(self, wanted: Wanted, ttl_s: int) -> Found:
+        if held := self._leased(wanted.key):
+            return Found(held.lease, None if held.lease == wanted.copy_lease else held.blobs.get(wanted.name))
+        self._kept.pop(wanted.key, None)
+        self._kept[wanted.key] = _Leased(wanted.new_lease, self._version(wanted.key), self._now() + ttl_s)
+        return Found(wanted.new_lease, None)
+
+    async def keep(self, answers: Sequence[Keeping], most_bytes: int) -> list[bool]:
+        self._expire()
+        return [self._keep(one, most_bytes) for one in answers]
+
+    def _keep(self, one: Keeping, most_bytes: int) -> bool:
+        held = self._leased(one.key)
+        if held is None or held.lease != one.lease or one.name in held.blobs or len(one.blob) > most_bytes:
+            return False
+        if sum(map(len, held.blobs.values())) + len(one.blob) > most_bytes:
+            held.blobs.clear()
+        held.blobs[one.name] = one.blob
+        return True
+
+    def _leased(self, key: ProfileKey) -> _Leased | None:
+        held = self._kept.get(key)
+        stands = held is not None and held.version == self._version(key) and held.ends_at > self._now()
+        return held if stands else None
+
+    def _version(self, key: ProfileKey) -> int:
+        return self._profiles[key].version if key in self._profiles else 0
+
     async def log_slates(self, slates: Sequence[tuple[str, ProfileKey, bytes]]) -> None:
         self._expire()
         for recommendation_id, key, blob in slates:
@@ -134,7 +177,8 @@ class MemoryStore:
         shard = self._shard(key)
         (record,) = await self.read([key])
         events = [blob for _, blob in self._events[shard].of(key)]
-        return event_log.exported(key, record, events, self._served(key).values())
+        answers = self._kept[key].blobs.values() if key in self._kept else ()
+        return event_log.exported(key, record, events, self._served(key).values(), answers)
 
     def _served(self, key: ProfileKey) -> dict[str, bytes]:
         logged = dict(self._slates[self._shard(key)].of(key))
@@ -150,9 +194,12 @@ class MemoryStore:
         self._marks = {mark: end for mark, end in self._marks.items() if mark not in marks}
         self._records = {name: record for name, record in self._records.items() if record[1] != key}
         n_profiles = int(self._profiles.pop(key, None) is not None)
+        kept = self._kept.pop(key, None)
+        n_answers = len(kept.blobs) if kept else 0
         for log in (self._events[shard], self._slates[shard]):
             log.drop(key)
-        return {"profiles": n_profiles, "events": len(arrivals), "slates": len(served), "marks": len(marks)}
+        counts = {"profiles": n_profiles, "events": len(arrivals), "slates": len(served)}
+        return {**counts, "answers": n_answers, "marks": len(marks)}
 
     async def scrub(self) -> bool:
         return True
@@ -172,3 +219,5 @@ class MemoryStore:
             del self._marks[next(iter(self._marks))]
         while self._records and next(iter(self._records.values()))[0] <= now:
             del self._records[next(iter(self._records))]
+        while self._kept and next(iter(self._kept.values())).ends_at <= now:
+            del self._kept[next(iter(self._kept))]

@@ -59,6 +59,37 @@ class ProfileRecord:
         return fold.fold(state, pending) if pending.size else state
 
 
+@dataclass(slots=True, frozen=True)
+class Wanted:
+    """A kept answer that is asked for: whose it is and its name (32 bytes), and the lease of the caller's own copy, if any.
+
+    `new_lease` becomes the profile's lease when it has none; it must never have been used before.
+    """
+
+    key: ProfileKey
+    name: bytes
+    new_lease: bytes
+    copy_lease: bytes = b""
+
+
+@dataclass(slots=True, frozen=True)
+class Found:
+    """The profile's lease, and the kept answer (`keep`'s `blob`): None when there is none, or the caller's copy is good."""
+
+    lease: bytes
+    blob: bytes | None
+
+
+@dataclass(slots=True, frozen=True)
+class Keeping:
+    """An answer to be kept (as `kept.encode_kept` wrote it): whose, its name, and the lease found before it was made."""
+
+    key: ProfileKey
+    name: bytes
+    lease: bytes
+    blob: bytes
+
+
 class OnlineStore(Protocol):
     """Latest state per profile, the event log, and the slates that were served.
 
@@ -93,6 +124,22 @@ class OnlineStore(Protocol):
         """Bulk write of states and settings (publish); an inbox that is pending stays pending."""
         ...
 
+    async def look_up(self, wanted: Sequence[Wanted], ttl_s: int) -> list[Found]:
+        """Leases and kept answers in the order asked, in one round trip.
+
+        A lease names one unchanged state of a profile. It ends with `ttl_s`, with the next change of the profile's version,
+        and with its erasure; what was kept under it is gone then, and it never comes back [Nishtala2013].
+        """
+        ...
+
+    async def keep(self, answers: Sequence[Keeping], most_bytes: int) -> list[bool]:
+        """Keep answers, each atomically, in one round trip; whether each was kept, in order.
+
+        One whose lease has ended is not, nor one whose name is taken, or that exceeds `most_bytes` by itself. What else is
+        kept of the profile goes when all of it would exceed `most_bytes`.
+        """
+        ...
+
     async def log_slates(self, slates: Sequence[tuple[str, ProfileKey, bytes]]) -> None:
         """Record what was served: (recommendation_id, profile, encoded SlateServed), readable for the record TTL."""
         ...
@@ -117,11 +164,14 @@ class OnlineStore(Protocol):
         ...
 
     async def export(self, key: ProfileKey) -> dict[str, Any]:
-        """Everything held about a profile, as JSON values: settings, state's events, logged events, served slates."""
+        """Everything held about a profile, as JSON values: settings, state's events, logged events, served slates,
+        kept answers.
+        """
         ...
 
     async def erase(self, key: ProfileKey) -> dict[str, int]:
-        """Delete everything held about a profile; returns how many `profiles`, `events`, `slates` and `marks` (dedup) went.
+        """Delete everything held about a profile; returns how many `profiles`, `events`, `slates`, `answers` (kept ones)
+        and `marks` (dedup) went.
 
         Marks of events that were already trimmed are digests only, and go when their TTL ends. Reads every entry of the
         shard's two logs once, in small steps.

@@ -5,6 +5,7 @@ Keys (all but the last two carry their shard as hash tag, so that one script can
     {s3}p:<user>/<profile>   hash     state, inbox, settings, version, generation
     {s3}d:<mark> {s3}w:<mark>         dedup marks of an event's id and of its packed form, with TTL
     {s3}events {s3}slates    stream   the two logs
+    {s3}a:<user>/<profile>   hash     answers kept for reuse, under a lease, with TTL
     {s3}r:<user>/<profile>   zset     recommendation ids whose record has not expired, by expiry
     rec:<recommendation id>           the encoded SlateServed, with TTL; found without knowing the profile
     recray:n_shards                   the number of shards that the data is laid out for
@@ -21,12 +22,13 @@ from recray.errors import DataError, StoreError
 from recray.schema import ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
 from recray.stores import event_log, scripts
-from recray.stores.online import Arrival, ProfileRecord, Verdict
+from recray.stores.online import Arrival, Found, Keeping, ProfileRecord, Verdict, Wanted
 from recray.stores.resp import Command, RespClient
 
 T = TypeVar("T")
 
 _FIELDS: Final = (b"s", b"i", b"c", b"v", b"g")
+_LEASE_FIELDS: Final = 3
 _PER_SCRIPT: Final = 100
 """Events or profiles that one script handles: 0.5 ms of the server's one thread."""
 _PER_ROUND_TRIP: Final = 1_000
@@ -50,6 +52,10 @@ class _Place:
     @property
     def served(self) -> bytes:
         return self.tag + b"r:" + self.address
+
+    @property
+    def kept(self) -> bytes:
+        return self.tag + b"a:" + self.address
 
     def marks(self, arrival: Arrival) -> tuple[bytes, bytes]:
         by_id, by_word = event_log.dedup_marks(arrival, self.digest)
@@ -121,6 +127,21 @@ class RedisStore:
                     calls.append(_script(scripts.LOAD, [place.profile for _, place in chunk], *args))
             await self._server.ask(calls)
 
+    async def look_up(self, wanted: Sequence[Wanted], ttl_s: int) -> list[Found]:
+        calls = []
+        for one in wanted:
+            place = self._place(one.key)
+            args = (one.name, one.new_lease, one.copy_lease, ttl_s)
+            calls.append(_script(scripts.LOOK_UP, [place.profile, place.kept], *args))
+        return [Found(*answer) for answer in await self._server.ask(calls)]
+
+    async def keep(self, answers: Sequence[Keeping], most_bytes: int) -> list[bool]:
+        calls = []
+        for one in answers:
+            place = self._place(one.key)
+            calls.append(_script(scripts.KEEP, [place.profile, place.kept], one.name, one.lease, one.blob, most_bytes))
+        return [bool(done) for done in await self._server.ask(calls)]
+
     async def log_slates(self, slates: Sequence[tuple[str, ProfileKey, bytes]]) -> None:
         longest = max(self._settings.slates_max_length // self._settings.n_shards, 1)
         ttl_s = self._settings.record_ttl_s
@@ -162,12 +183,16 @@ class RedisStore:
         unexpired = [name for name in await self._unexpired(place) if name not in slates]
         records = await self._server.ask([("GET", b"rec:" + name) for name in unexpired])
         slates |= {name: blob for name, blob in zip(unexpired, records, strict=True) if blob is not None}
-        return event_log.exported(key, record, events, slates.values())
+        (kept,) = await self._server.ask([("HGETALL", place.kept)])
+        answers = [blob for name, blob in kept.items() if len(name) > 1]
+        return event_log.exported(key, record, events, slates.values(), answers)
 
     async def erase(self, key: ProfileKey) -> dict[str, int]:
         place = self._place(key)
         unexpired = await self._unexpired(place)
-        n_profiles, _ = await self._server.ask([("UNLINK", place.profile), ("UNLINK", place.served)])
+        # Answers go after the profile: a lease that a look-up gives meanwhile stands for a state that is gone, and goes too.
+        keys = (place.profile, place.served, place.kept)
+        n_fields, n_profiles, *_ = await self._server.ask([("HLEN", place.kept), *(("UNLINK", one) for one in keys)])
         events, slates = await self._owned(place, b"events"), await self._owned(place, b"slates")
         await self._drop("XDEL", place.tag + b"events", [position for position, _, _ in events])
         await self._drop("XDEL", place.tag + b"slates", [position for position, _, _ in slates])
@@ -175,7 +200,8 @@ class RedisStore:
         await self._server.ask([("UNLINK", b"rec:" + name) for name in served])
         marks = [mark for _, blob, _ in events for mark in place.marks(event_log.decode_event(blob))]
         n_marks = await self._drop("UNLINK", None, marks)
-        return {"profiles": n_profiles, "events": len(events), "slates": len(served), "marks": n_marks}
+        n_answers = max(n_fields - _LEASE_FIELDS, 0)
+        return {"profiles": n_profiles, "events": len(events), "slates": len(served), "answers": n_answers, "marks": n_marks}
 
     async def _unexpired(self, place: _Place) -> list[bytes]:
         (found,) = await self._server.ask([("ZRANGE", place.served, 0, -1)])

@@ -1,7 +1,8 @@
 """The Lua that a Redis or Valkey server runs for `RedisStore`, one script per atomic step.
 
 Every script touches keys of one shard only, all of them passed as KEYS, so each runs unchanged on a cluster. Values are
-bytes and pass through as they are. Fields of a profile's hash: s state, i inbox, c settings, v version, g generation.
+bytes and pass through as they are. Fields of a profile's hash: s state, i inbox, c settings, v version, g generation. Fields
+of the hash of its kept answers: l lease, v version that the lease stands for, n bytes kept, and each answer by its name.
 """
 
 from dataclasses import dataclass, field
@@ -96,4 +97,35 @@ return {last, found}
 """KEYS: log. ARGV: first position, entries to look at, digest. Returns the last position seen ('' at the end) and what
 belongs to the profile: position, entry, recommendation id."""
 
-ALL: Final = (APPEND, SETTLE, SETTINGS, LOAD, SERVED, OWNED)
+LOOK_UP: Final = Script("""
+local version = redis.call('HGET', KEYS[1], 'v') or '0'
+local held = redis.call('HMGET', KEYS[2], 'l', 'v')
+if held[1] and held[2] == version then
+  if held[1] == ARGV[3] then return {held[1], false} end
+  return {held[1], redis.call('HGET', KEYS[2], ARGV[1])}
+end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], 'l', ARGV[2], 'v', version, 'n', 0)
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+return {ARGV[2], false}
+""")
+"""KEYS: profile, its kept answers. ARGV: name, new lease, lease of the caller's copy, TTL. Returns lease and answer."""
+
+KEEP: Final = Script("""
+local held = redis.call('HMGET', KEYS[2], 'l', 'v', 'n')
+local size, most = #ARGV[3], tonumber(ARGV[4])
+if held[1] ~= ARGV[2] or held[2] ~= (redis.call('HGET', KEYS[1], 'v') or '0') or size > most
+  or redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end
+if held[3] + size > most then
+  for _, name in ipairs(redis.call('HKEYS', KEYS[2])) do
+    if #name > 1 then redis.call('HDEL', KEYS[2], name) end
+  end
+  redis.call('HSET', KEYS[2], 'n', 0)
+end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+redis.call('HINCRBY', KEYS[2], 'n', size)
+return 1
+""")
+"""KEYS: profile, its kept answers. ARGV: name, lease, answer, most bytes. Returns whether it was kept."""
+
+ALL: Final = (APPEND, SETTLE, SETTINGS, LOAD, SERVED, OWNED, LOOK_UP, KEEP)

@@ -16,8 +16,9 @@ from recray.settings import StoreSettings
 from recray.stores import event_log
 from recray.stores.embedded import EmbeddedStore
 from recray.stores.event_log import SlateServed, encode_slate, settle_profile, shard_of
+from recray.stores.kept import encode_kept, packed_answer
 from recray.stores.memory import MemoryStore
-from recray.stores.online import Arrival, OnlineStore, ProfileRecord, Verdict
+from recray.stores.online import Arrival, Found, Keeping, OnlineStore, ProfileRecord, Verdict, Wanted
 from recray.stores.redis import RedisStore
 
 SETTINGS = StoreSettings(n_shards=4, timeout_s=5.0)
@@ -291,11 +292,13 @@ async def test_export_tells_everything_as_json(store: OnlineStore) -> None:
     await settle_profile(store, ANNA)
     await store.append([arrival(item=3), arrival(ProfileKey("other", "main"), item=4)])
     await store.log_slates([("r1", ANNA, encode_slate(slate_of(ANNA, "r1")))])
+    await keep(store, "L1", blob=encode_kept(packed_answer("r1", NOON_S, b'{"recommendation_id":"r1"}')))
     told = json.loads(json.dumps(await store.export(ANNA)))
     assert told["settings"] == {"country": "US", "language": None, "age_group": "25-34", "maturity_limit": 12, "consent": True}
     assert [event["title"] for event in told["state"]["recent"]] == [1, 2, 3]
     assert [event["content_id"] for event in told["events"]] == ["tt1", "tt2", "tt3"]
     assert [slate["recommendation_id"] for slate in told["slates"]] == ["r1"]
+    assert told["kept_answers"] == [{"recommendation_id": "r1"}]
 
 
 async def test_erasure_leaves_no_trace_and_others_alone(store: OnlineStore) -> None:
@@ -306,13 +309,129 @@ async def test_erasure_leaves_no_trace_and_others_alone(store: OnlineStore) -> N
         await store.append([arrival(each, item=n, event_id=f"{name}-{n}") for n in range(6)])
         await store.log_slates([(f"{name}-r{n}", each, encode_slate(slate_of(each, f"{name}-r{n}"))) for n in range(3)])
     await settle_profile(store, key)
+    await keep(store, f"L-{marker}", key=key)
     assert marker.encode() in await everything(store)
     (kept,) = await store.read([other])
-    assert await store.erase(key) == {"profiles": 1, "events": 6, "slates": 3, "marks": 12}
+    assert await store.erase(key) == {"profiles": 1, "events": 6, "slates": 3, "answers": 1, "marks": 12}
     assert marker.encode() not in await everything(store)
     assert event_log.digest(key).hex() not in (await everything(store)).hex()
     assert await store.slate(f"{marker}-r0") is None
     assert await store.read([key, other]) == [ProfileRecord(), kept]
     assert [len((await store.export(other))[kind]) for kind in ("events", "slates")] == [6, 3]
-    assert await store.erase(key) == {"profiles": 0, "events": 0, "slates": 0, "marks": 0}
+    assert await store.erase(key) == {"profiles": 0, "events": 0, "slates": 0, "answers": 0, "marks": 0}
     assert await store.append([arrival(key, item=0, event_id=f"{marker}-0")]) == [Verdict.ACCEPTED]
+
+
+TTL_S = 300
+ROOM = 1_000
+
+
+def named(n: int) -> bytes:
+    return b"%032d" % n
+
+
+async def look_up(store: OnlineStore, lease: str, name: int = 1, key: ProfileKey = ANNA, copy: str = "") -> Found:
+    (found,) = await store.look_up([Wanted(key, named(name), lease.encode(), copy.encode())], TTL_S)
+    return found
+
+
+async def keep(store: OnlineStore, lease: str, name: int = 1, key: ProfileKey = ANNA, blob: bytes = b"answer") -> bool:
+    """Keep an answer under the lease in force, which is the one given where there was none."""
+    (done,) = await store.keep([Keeping(key, named(name), (await look_up(store, lease, name, key)).lease, blob)], ROOM)
+    return done
+
+
+async def test_kept_answer_is_found_by_its_name_under_its_lease(store: OnlineStore) -> None:
+    assert await look_up(store, "L1") == Found(b"L1", None)
+    assert await store.keep([Keeping(ANNA, named(1), b"L1", b"\x00bytes\xff")], ROOM) == [True]
+    assert await look_up(store, "L2") == Found(b"L1", b"\x00bytes\xff")
+    assert await look_up(store, "L3", name=2) == Found(b"L1", None)
+    assert await look_up(store, "L4", copy="L1") == Found(b"L1", None)
+    assert await look_up(store, "L5", copy="L0") == Found(b"L1", b"\x00bytes\xff")
+    assert await store.look_up([], TTL_S) == []
+
+
+async def test_looked_up_answers_are_in_the_order_asked_and_each_of_its_own_profile(store: OnlineStore) -> None:
+    for n, key in enumerate(AWKWARD):
+        assert await keep(store, f"L{n}", key=key, blob=b"of %d" % n)
+    found = await store.look_up([Wanted(key, named(1), b"new") for key in reversed(AWKWARD)], TTL_S)
+    assert found == [Found(b"L%d" % n, b"of %d" % n) for n in reversed(range(len(AWKWARD)))]
+
+
+@pytest.mark.parametrize("change", ["event", "settings", "load", "erase"])
+async def test_change_of_a_profile_ends_its_lease_and_what_was_kept_under_it(store: OnlineStore, change: str) -> None:
+    other = ProfileKey("other", "main")
+    for key in (ANNA, other):
+        assert await keep(store, f"L-{key.user_id}", key=key)
+    match change:
+        case "event":
+            await store.append([arrival()])
+        case "settings":
+            await store.put_settings(ANNA, ProfileSettings(maturity_limit=7))
+        case "load":
+            await store.load([(ANNA, b"", ProfileSettings())])
+        case "erase":
+            await store.erase(ANNA)
+    assert await store.keep([Keeping(ANNA, named(2), b"L-anna", b"late")], ROOM) == [False]
+    assert await look_up(store, "L2", copy="L-anna") == Found(b"L2", None)
+    assert await store.keep([Keeping(ANNA, named(1), b"L-anna", b"later")], ROOM) == [False]
+    assert await look_up(store, "L3") == Found(b"L2", None)
+    assert await look_up(store, "L4", key=other) == Found(b"L-other", b"answer")
+
+
+async def test_what_changes_no_recommendation_ends_no_lease(store: OnlineStore) -> None:
+    await store.append([arrival()])
+    assert await keep(store, "L1")
+    assert await settle_profile(store, ANNA)
+    await store.append([arrival(), arrival(action=Action.IMPRESSION)])
+    await store.log_slates([("r1", ANNA, encode_slate(slate_of(ANNA, "r1")))])
+    assert await look_up(store, "L2") == Found(b"L1", b"answer")
+
+
+async def test_answer_from_before_an_erasure_never_comes_back_however_the_versions_run(store: OnlineStore) -> None:
+    sent = [arrival(item=item) for item in range(2)]
+    await store.append(sent)
+    assert await keep(store, "before", name=1)
+    await store.erase(ANNA)
+    await store.append(sent)
+    assert (await store.read([ANNA]))[0].version == 2
+    assert await store.keep([Keeping(ANNA, named(2), b"before", b"made from what was erased")], ROOM) == [False]
+    for name in (1, 2):
+        assert await look_up(store, "after", name, copy="before") == Found(b"after", None)
+
+
+async def test_answer_of_a_profile_that_the_store_does_not_know_goes_with_its_erasure_too(store: OnlineStore) -> None:
+    assert await keep(store, "L1")
+    assert (await store.erase(ANNA))["answers"] == 1
+    assert await look_up(store, "L2") == Found(b"L2", None)
+    assert await store.read([ANNA]) == [ProfileRecord()]
+
+
+async def test_first_answer_of_a_name_stays(store: OnlineStore) -> None:
+    assert await keep(store, "L1", blob=b"first")
+    assert not await keep(store, "L1", blob=b"second")
+    assert await look_up(store, "L2") == Found(b"L1", b"first")
+
+
+async def test_what_is_kept_of_a_profile_stays_within_its_room(store: OnlineStore) -> None:
+    assert not await keep(store, "L1", 0, blob=b"x" * (ROOM + 1))
+    for n in range(1, 4):
+        assert await keep(store, "L1", n, blob=b"%d" % n * (ROOM // 2))
+        assert await look_up(store, "L2", n) == Found(b"L1", b"%d" % n * (ROOM // 2))
+    assert [(await look_up(store, "L3", n)).blob is not None for n in range(4)] == [False, False, False, True]
+    assert await keep(store, "L1", 4, blob=b"4" * (ROOM // 2))
+    assert [(await look_up(store, "L3", n)).blob is not None for n in range(5)] == [False, False, False, True, True]
+
+
+async def test_answers_are_kept_each_for_itself_in_the_order_given(store: OnlineStore) -> None:
+    for key in AWKWARD[::2]:
+        await look_up(store, "L1", key=key)
+    kept = await store.keep([Keeping(key, named(1), b"L1", b"of %d" % n) for n, key in enumerate(AWKWARD)], ROOM)
+    assert kept == [n % 2 == 0 for n in range(len(AWKWARD))]
+    assert (await look_up(store, "L2", key=AWKWARD[2])).blob == b"of 2"
+    assert await store.keep([], ROOM) == []
+
+
+async def test_concurrent_look_ups_of_a_new_profile_agree_on_one_lease(store: OnlineStore) -> None:
+    found = await asyncio.gather(*(look_up(store, f"L{n}") for n in range(20)))
+    assert len({one.lease for one in found}) == 1

@@ -75,6 +75,22 @@ def test_peers_are_measured(published: BundleWorld, tmp_path: Path, endpoint: st
     assert set(marked()) <= before
 
 
+def test_what_full_caches_save_is_measured_apart(published: BundleWorld, tmp_path: Path) -> None:
+    out, settings = tmp_path / "serve.json", tmp_path / "settings.yaml"
+    settings.write_text("serving: {stage_deadline_ms: 10000, response_cache: true}\nstore: {timeout_s: 5}\n")
+    command = ["bench", "serve", "--home", str(published.settings.home), *SHORT, "--endpoint", "homepage", "--cached"]
+    ran = CliRunner().invoke(
+        app, [*command, "--contestants", "monolith_tuned", "--settings", str(settings), "--json", str(out)]
+    )
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(out.read_text())
+    assert found["response_cache"] is False
+    cached = found["cached"]
+    assert (cached["off"]["reused"], cached["on"]["reused"]) == (0.0, 1.0)
+    assert cached["on"]["errors"] == 0
+    assert cached["on/off"]["cpu_ms_per_request"] < 1
+
+
 def test_an_unknown_endpoint_is_refused(published: BundleWorld) -> None:
     command = ["bench", "serve", "--home", str(published.settings.home), "--endpoint", "search", "--contestants", "monolith"]
     ran = CliRunner().invoke(app, command)

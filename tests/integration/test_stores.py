@@ -20,7 +20,7 @@ from recray.settings import StoreSettings
 from recray.stores.connect import open_store
 from recray.stores.embedded import EmbeddedStore
 from recray.stores.event_log import SlateServed, encode_slate, shard_of
-from recray.stores.online import Arrival, Verdict
+from recray.stores.online import Arrival, Keeping, Verdict, Wanted
 from recray.stores.redis import RedisStore
 
 SETTINGS = StoreSettings(n_shards=4, timeout_s=2.0, dedup_ttl_s=500, record_ttl_s=300, slates_max_length=40)
@@ -133,6 +133,8 @@ async def test_keys_of_a_profile_share_its_shards_tag_and_expire_as_set(store: R
     await store.put_settings(ANNA, ProfileSettings())
     slate = SlateServed("r1", "anna", "main", 0, "b", "homepage", "f", ProfileSettings())
     await store.log_slates([("r1", ANNA, encode_slate(slate))])
+    await store.look_up([Wanted(ANNA, b"n" * 32, b"lease")], 200)
+    assert await store.keep([Keeping(ANNA, b"n" * 32, b"lease", b"answer")], 1_000) == [True]
     tag = b"{s%d}" % shard_of(ANNA, 4)
     with redis.Redis.from_url(server.url) as client:
         ttl_of = {key: client.ttl(key) for key in client.scan_iter()}
@@ -144,9 +146,11 @@ async def test_keys_of_a_profile_share_its_shards_tag_and_expire_as_set(store: R
         b"ev": False,
         b"sl": False,
         b"r:": True,
+        b"a:": True,
     }
     assert ttl_of.keys() - {key for key in ttl_of if key.startswith(tag)} == {b"rec:r1", b"recray:n_shards"}
     assert (own[b"d:"], own[b"w:"], own[b"r:"], ttl_of[b"rec:r1"]) == pytest.approx((500, 500, 300, 300), abs=5)
+    assert own[b"a:"] == pytest.approx(200, abs=5)
 
 
 async def test_records_outlive_the_slate_log_and_are_erased_with_the_profile(store: RedisStore, server: EmbeddedStore) -> None:

@@ -65,7 +65,9 @@ def cluster() -> Iterator[None]:
 
 
 def settings_for(world: BundleWorld, topology: str, store_url: str, port: int) -> Settings:
-    serving = world.settings.serving.model_copy(update={"topology": topology, "port": port})
+    # Without the cache: one placement must not be answered with what the other kept.
+    differences = {"topology": topology, "port": port, "response_cache": False}
+    serving = world.settings.serving.model_copy(update=differences)
     store = world.settings.store.model_copy(update={"url": store_url, "timeout_s": 2.0})
     return world.settings.model_copy(update={"serving": serving, "store": store})
 

@@ -10,7 +10,7 @@ import pytest
 from bundle_world import NOW_S, BundleWorld
 from recray.features import fold
 from recray.features.vectorize import user_matrix
-from recray.pages.answer import present
+from recray.pages.answer import written
 from recray.recommend import STAGES, recommend
 from recray.schema import ProfileKey, Requests
 from recray.serving.asking import Asked, one
@@ -46,13 +46,13 @@ def asks(world: BundleWorld, n: int = 6) -> list[Requests]:
 
 
 async def _asked(app: Service, asked: Asked) -> dict[str, Any]:
-    page: dict[str, Any] = orjson.loads(await app.ask(asked))
+    page: dict[str, Any] = orjson.loads((await app.ask(asked)).body)
     return page
 
 
 def body(answer: Any) -> dict[str, Any]:
     """What the viewer gets, but for how long it took."""
-    return {name: value for name, value in orjson.loads(present(answer)).items() if name != "took_ms"}
+    return {name: value for name, value in orjson.loads(written(answer).body).items() if name != "took_ms"}
 
 
 async def answers(world: BundleWorld, batch: Requests) -> list[dict[str, Any]]:

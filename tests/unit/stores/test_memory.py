@@ -6,7 +6,7 @@ from recray.schema import Action, Event, ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
 from recray.stores.event_log import SlateServed, encode_slate, settle_profile
 from recray.stores.memory import MemoryStore
-from recray.stores.online import Arrival, Verdict
+from recray.stores.online import Arrival, Found, Keeping, Verdict, Wanted
 
 ANNA = ProfileKey("anna", "main")
 SENT = Arrival(
@@ -59,6 +59,19 @@ async def test_full_slate_log_forgets_the_oldest_but_not_their_records(store: Me
     assert await store.slate("r0") == encode_slate(served[0])
     assert len((await store.export(ANNA))["slates"]) == 6
     assert (await store.erase(ANNA))["slates"] == 6
+
+
+async def test_answers_of_a_profile_end_together_when_their_lease_does(store: MemoryStore, clock: Clock) -> None:
+    first, second = (Wanted(ANNA, bytes([n]) * 32, b"L1") for n in range(2))
+    assert await store.look_up([first], 300) == [Found(b"L1", None)]
+    assert await store.keep([Keeping(ANNA, first.name, b"L1", b"one")], 100) == [True]
+    clock.at_s += 299
+    assert await store.keep([Keeping(ANNA, second.name, b"L1", b"two")], 100) == [True]
+    assert await store.look_up([Wanted(ANNA, first.name, b"L2")], 300) == [Found(b"L1", b"one")]
+    clock.at_s += 1
+    assert await store.keep([Keeping(ANNA, first.name, b"L1", b"late")], 100) == [False]
+    assert await store.look_up([Wanted(ANNA, second.name, b"L2", b"L1")], 300) == [Found(b"L2", None)]
+    assert (await store.export(ANNA))["kept_answers"] == []
 
 
 class Contended(MemoryStore):
