@@ -49,4 +49,4 @@ def app() -> FastAPI:
     counters = Counters()
     cache = open_cache(settings, parts, store, counters, _now_s, _new_id)
     service = Service(parts, shelf, store, limits, settings.store.max_future_s, _now_s, _new_id, counters, cache)
-    return build_app(service, operator_only(settings.serving.admin_token), settings.slate)
+    return build_app(service, operator_only(settings.serving.admin_token), settings)

@@ -23,6 +23,12 @@ class Batcher(Generic[Question, Answer]):
     answered: Callable[[Sequence[Question], Sequence[Answer]], None] = lambda questions, answers: None
     _waiting: list[tuple[Question, asyncio.Future[Answer]]] = field(default_factory=list)
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _n_asked: int = 0
+
+    @property
+    def n_inside(self) -> int:
+        """Questions that wait or are being answered."""
+        return len(self._waiting) + self._n_asked
 
     async def ask(self, question: Question) -> Answer:
         """The answer to one question."""
@@ -34,6 +40,7 @@ class Batcher(Generic[Question, Answer]):
     def _start(self) -> None:
         while self._waiting and len(self._under_way) < self.max_concurrent:
             batch, self._waiting = self._waiting[: self.max_batch], self._waiting[self.max_batch :]
+            self._n_asked += len(batch)
             task = asyncio.ensure_future(self._run(batch))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
@@ -43,6 +50,12 @@ class Batcher(Generic[Question, Answer]):
         self._start()
 
     async def _run(self, batch: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
+        try:
+            await self._answer(batch)
+        finally:
+            self._n_asked -= len(batch)
+
+    async def _answer(self, batch: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self.answer([question for question, _ in batch])
         except Exception as problem:  # noqa: BLE001  # handed to every caller of the batch, whose routes map it

@@ -27,6 +27,8 @@ class Counters:
         self.batch = Histogram(
             "recray_batch_requests", "Requests per batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
         )
+        self.errors = Counter("recray_errors", "Answers of status 400 and above", ("status",), registry=self.registry)
+        self.shed = Counter("recray_shed", "Requests refused because too many were inside", registry=self.registry)
         self.unlogged = Counter("recray_unlogged_slates", "Slates that could not be logged", registry=self.registry)
         self.reused = Counter(
             "recray_response_cache", "Requests by where their answer came from", ("level",), registry=self.registry

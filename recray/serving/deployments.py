@@ -186,7 +186,7 @@ class GatewayDeployment:
             open_cache(settings, parts, store, counters, _now_s, _new_id),
         )
         self._following = asyncio.ensure_future(shelf.follow(serving.alias_poll_s))
-        return build_app(self._service, operator_only(serving.admin_token), settings.slate)
+        return build_app(self._service, operator_only(serving.admin_token), settings)
 
     async def check_health(self) -> None:
         """Ray's health check: the event loop turns. A missing store degrades answers; it is no reason to be restarted."""

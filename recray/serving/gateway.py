@@ -5,19 +5,21 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
-from fastapi.responses import FileResponse, ORJSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 from recray.errors import RequestError
 from recray.schema import AGE_GROUPS, Device, Page, ProfileKey, ProfileSettings, word
 from recray.serving import problems
+from recray.serving.admission import Shedding
 from recray.serving.asking import DEVICES, KINDS, Asked
 from recray.serving.feedback import MAX_EVENTS, Feedback, Id
 from recray.serving.reply import respond
 from recray.serving.service import Service
-from recray.settings import SlateSettings
+from recray.settings import Settings, SlateSettings
 
 Count = Annotated[int, Query(ge=1, le=100)]
 UserId = Annotated[Id, Query()]
@@ -69,12 +71,21 @@ class ProfileBody(BaseModel):
     consent: bool = True
 
 
-def build_app(service: Service, operator: Operator, slate: SlateSettings) -> FastAPI:
+class Json(JSONResponse):
+    """A JSON body written by orjson."""
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content)
+
+
+def build_app(service: Service, operator: Operator, settings: Settings) -> FastAPI:
     """The ASGI application over one service."""
-    app = FastAPI(title="recray", version="1", default_response_class=ORJSONResponse,
+    app = FastAPI(title="recray", version="1", default_response_class=Json,
                   description="Personalized rows and lists of a streaming-video service.")  # fmt: skip
     problems.install(app)
-    _recommendations(app, service, slate)
+    admission = service.admission(settings.serving.most_delay_ms / 1_000)
+    app.add_middleware(Shedding, prefix=f"{BASE}/recommendations/", admission=admission, counters=service.counters)
+    _recommendations(app, service, settings.slate)
     _feedback(app, service)
     _profiles(app, service)
     _operations(app, service, operator)
@@ -130,9 +141,9 @@ def _recommendations(app: FastAPI, service: Service, slate: SlateSettings) -> No
                              category=category)  # fmt: skip
 
     @app.get(f"{BASE}/recommendations/{{recommendation_id}}/explain")
-    async def explain(recommendation_id: Annotated[Id, Path()]) -> ORJSONResponse:
+    async def explain(recommendation_id: Annotated[Id, Path()]) -> Json:
         """What each title scored, from which source, and what was dropped and why."""
-        return ORJSONResponse(await service.explain(recommendation_id))
+        return Json(await service.explain(recommendation_id))
 
 
 async def _answer(service: Service, page: Page, user_id: str, profile_id: str, common: Filters, **asked: Any) -> Response:
@@ -145,7 +156,7 @@ def _feedback(app: FastAPI, service: Service) -> None:
     @app.post(f"{BASE}/recommendations/feedback", status_code=202)
     async def feedback(
         body: Feedback | Annotated[list[Feedback], Field(min_length=1, max_length=MAX_EVENTS)],
-    ) -> ORJSONResponse:
+    ) -> Json:
         """One event, or a list of them; 202 once they are durable, with each event's own verdict.
 
         A single event that is rejected is answered with its error; in a list the others are still taken.
@@ -155,7 +166,7 @@ def _feedback(app: FastAPI, service: Service) -> None:
         verdicts = await service.feedback(body if isinstance(body, list) else [body])
         counts = {"accepted": verdicts.count("accepted"), "duplicates": verdicts.count("duplicate")}
         counts["rejected"] = len(verdicts) - sum(counts.values())
-        return ORJSONResponse({**counts, "verdicts": verdicts}, 202)
+        return Json({**counts, "verdicts": verdicts}, 202)
 
 
 def _profiles(app: FastAPI, service: Service) -> None:
@@ -163,72 +174,72 @@ def _profiles(app: FastAPI, service: Service) -> None:
     one = Annotated[Id, Path()]
 
     @app.get(f"{BASE}/profiles")
-    async def samples(limit: Count = 12) -> ORJSONResponse:
+    async def samples(limit: Count = 12) -> Json:
         """Some profiles of the data set, to try the engine with."""
-        return ORJSONResponse({"profiles": service.champion().manifest.get("data", {}).get("samples", [])[:limit]})
+        return Json({"profiles": service.champion().manifest.get("data", {}).get("samples", [])[:limit]})
 
     @app.get(at)
-    async def read(user_id: one, profile_id: one) -> ORJSONResponse:
+    async def read(user_id: one, profile_id: one) -> Json:
         """A profile's settings and consent; defaults for an unknown profile."""
         key = ProfileKey(user_id, profile_id)
-        return ORJSONResponse({**asdict(key), **asdict(await service.profile(key))})
+        return Json({**asdict(key), **asdict(await service.profile(key))})
 
     @app.put(at)
-    async def write(user_id: one, profile_id: one, body: ProfileBody) -> ORJSONResponse:
+    async def write(user_id: one, profile_id: one, body: ProfileBody) -> Json:
         """Replace a profile's settings; the next answer follows them."""
         key = ProfileKey(user_id, profile_id)
         meant = (body.user_id or user_id, body.profile_id or profile_id)
         if meant != (user_id, profile_id):
             raise RequestError(f"the body is about profile {'/'.join(meant)}, the address about {key}; send one")
         settings = ProfileSettings(**body.model_dump(exclude={"user_id", "profile_id"}))
-        return ORJSONResponse({**asdict(key), **asdict(settings), "version": await service.store.put_settings(key, settings)})
+        return Json({**asdict(key), **asdict(settings), "version": await service.store.put_settings(key, settings)})
 
     @app.get(f"{at}/export")
-    async def export(user_id: one, profile_id: one) -> ORJSONResponse:
+    async def export(user_id: one, profile_id: one) -> Json:
         """Everything held about a profile."""
-        return ORJSONResponse(await service.store.export(ProfileKey(user_id, profile_id)))
+        return Json(await service.store.export(ProfileKey(user_id, profile_id)))
 
     @app.delete(at)
-    async def erase(user_id: one, profile_id: one) -> ORJSONResponse:
+    async def erase(user_id: one, profile_id: one) -> Json:
         """Erase everything the online store holds about a profile."""
         key = ProfileKey(user_id, profile_id)
         erased = await service.store.erase(key)
         await service.store.scrub()
-        return ORJSONResponse({**asdict(key), "erased": erased})
+        return Json({**asdict(key), "erased": erased})
 
 
 def _operations(app: FastAPI, service: Service, operator: Operator) -> None:
     only = [Depends(operator)]
 
     @app.get(f"{BASE}/experiments")
-    async def experiments() -> ORJSONResponse:
+    async def experiments() -> Json:
         """Experiments and their arms, as loaded."""
-        return ORJSONResponse({"experiments": [e.model_dump(mode="json") for e in service.parts.experiments.all]})
+        return Json({"experiments": [e.model_dump(mode="json") for e in service.parts.experiments.all]})
 
     @app.get(f"{BASE}/bundles")
-    async def bundles() -> ORJSONResponse:
+    async def bundles() -> Json:
         """Bundles of the registry, newest first, and what the aliases name."""
-        return ORJSONResponse(await service.bundles())
+        return Json(await service.bundles())
 
     @app.post(f"{BASE}/bundles/{{bundle_id}}/promote", dependencies=only)
-    async def promote(bundle_id: Annotated[Id, Path()]) -> ORJSONResponse:
+    async def promote(bundle_id: Annotated[Id, Path()]) -> Json:
         """Put a bundle in charge. One that does not load is refused, and the old one stays."""
-        return ORJSONResponse(await service.promote(bundle_id))
+        return Json(await service.promote(bundle_id))
 
     @app.post(f"{BASE}/bundles/rollback", dependencies=only)
-    async def rollback() -> ORJSONResponse:
+    async def rollback() -> Json:
         """Put the bundle in charge that was before."""
-        return ORJSONResponse(await service.rollback())
+        return Json(await service.rollback())
 
     @app.get("/healthz", include_in_schema=False)
-    async def healthy() -> ORJSONResponse:
-        return ORJSONResponse({"status": "ok"})
+    async def healthy() -> Json:
+        return Json({"status": "ok"})
 
     @app.get("/readyz", include_in_schema=False)
-    async def ready() -> ORJSONResponse:
+    async def ready() -> Json:
         """Whether a bundle is loaded and the store answers; 503 when nothing could be answered at all."""
         facts = await service.readiness()
-        return ORJSONResponse(facts, 200 if facts["bundle"] else 503)
+        return Json(facts, 200 if facts["bundle"] else 503)
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:

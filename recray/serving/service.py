@@ -21,6 +21,7 @@ from recray.pages.answer import Answer, Written, explained, written
 from recray.pages.explain import leading_sources
 from recray.recommend import Parts, recommend
 from recray.schema import ProfileKey, ProfileSettings
+from recray.serving.admission import Admission, Pace
 from recray.serving.asking import Asked, Question, batch, one, question
 from recray.serving.batching import Batcher
 from recray.serving.cache import ResponseCache
@@ -60,6 +61,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self._batcher: Batcher[Question, Answer] = Batcher(self._recommend, *self.limits, self._answered)
+        self._pace = Pace(self.parts.timer)
         self._behind: set[asyncio.Task[Any]] = set()
         self._settling: set[ProfileKey] = set()
         self._intake = Intake(self.store, self.max_future_s, self._settle)
@@ -74,7 +76,14 @@ class Service:
 
     async def _recommend(self, questions: Sequence[Question]) -> list[Answer]:
         self.counters.batch.observe(len(questions))
-        return await recommend(batch(questions), self.parts)
+        began_s = self.parts.timer()
+        answers = await recommend(batch(questions), self.parts)
+        self._pace.batch(len(questions), began_s)
+        return answers
+
+    def admission(self, most_s: float) -> Admission:
+        """Whether one more request could be answered within so many seconds."""
+        return Admission(self._pace, lambda: self._batcher.n_inside, most_s)
 
     def _answered(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
         self.counters.count(answers)

@@ -159,7 +159,7 @@ class ReplicaBounds(Knobs):
 
     min_replicas: Count = 1
     max_replicas: Count = 1
-    max_ongoing: Count = 64
+    max_ongoing: Count = 512
     target_ongoing: Annotated[float, Field(gt=0)] = 16
     cpus: Annotated[float, Field(ge=0)] = 0.2
     gpus: Annotated[float, Field(ge=0)] = 0.0
@@ -181,6 +181,7 @@ class ServingSettings(Knobs):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     max_batch: Count = 32
     max_concurrent_batches: Count = 2
+    most_delay_ms: Annotated[float, Field(gt=0)] = 150.0
     budgets: StageBudgets = StageBudgets()
     breaker_patience: Count = 3
     breaker_rest_s: Seconds = 1.0

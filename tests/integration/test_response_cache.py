@@ -67,7 +67,7 @@ async def opened(world: BundleWorld, n: int, **serving: Any) -> tuple[AsyncExitS
     replicas = []
     for _ in range(n):
         service = application(world, store, new_id, settings)
-        transport = httpx.ASGITransport(build_app(service, operator_only(""), settings.slate))
+        transport = httpx.ASGITransport(build_app(service, operator_only(""), settings))
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://recray"))
         replicas.append(Replica(http, service, next(iter(world.states))))
     return stack, replicas
