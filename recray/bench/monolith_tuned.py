@@ -16,6 +16,7 @@ from recray.serving.gateway import build_app
 from recray.serving.service import Service
 from recray.serving.shelf import BundleShelf
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
+from recray.serving.warm import warm
 from recray.stores.connect import open_store
 from recray.stores.registry import Registry
 
@@ -31,7 +32,7 @@ def _new_id() -> str:
 def app() -> FastAPI:
     """The ASGI application of the environment's settings."""
     settings = settings_module.load(None, os.environ)
-    shelf = BundleShelf(Registry(settings.registry_dir))
+    shelf = BundleShelf(Registry(settings.registry_dir), warm=lambda bundle: warm(bundle, settings))
     shelf.refresh()
     store = open_store(settings.store, settings.store.url)
     parts = Parts(

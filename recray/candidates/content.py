@@ -4,9 +4,10 @@ from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
+from recray.candidates.dense import DenseTable
 from recray.candidates.factors import title_vectors
 from recray.candidates.history import evidence, recency
-from recray.candidates.source import Ask, best, inner, nothing
+from recray.candidates.source import Ask, nothing
 from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.schema import NO_ITEM, Floats, Ints, Retrieved, Tensors
@@ -28,20 +29,19 @@ class Content:
         """Take unit `vectors` [n_items, dim] float32 and `appeal` [n_items] float32, which is added to each cosine."""
         self._vectors = vectors
         self._appeal = appeal
+        self._table = DenseTable(vectors, appeal)
         self._history = history
         self._half_life = half_life
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles; nothing for an empty history. A title without content is judged by appeal alone."""
         history = evidence(ask, self._history, len(self._vectors))
-        some = (history >= 0).any(axis=1)
+        some = np.asarray((history >= 0).any(axis=1))
         if not some.any():
             return nothing(len(history))
         watched = self._vectors[np.maximum(history, 0)]
         taste = np.matmul(recency(history, self._half_life)[:, None], watched)[:, 0]
-        scores = inner(_unit(taste), self._vectors) + self._appeal
-        scores[~some] = -np.inf
-        found = best(scores, ask.eligible, k)
+        found = self._table.best(_unit(taste), some, ask.eligible, k)
         found.seeds = self._nearest(found.items, history, watched)
         return found
 

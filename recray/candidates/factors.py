@@ -7,8 +7,9 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from recray.candidates.dense import DenseTable
 from recray.candidates.history import newest, recency, watched
-from recray.candidates.source import Ask, best, inner, nothing
+from recray.candidates.source import Ask, nothing
 from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.schema import Bools, Floats, Ints, Retrieved, Tensors
@@ -44,19 +45,17 @@ class Factors:
         self._vectors = vectors
         self._known = known
         self._config = config
+        self._table = DenseTable(vectors, np.where(known, 0, -np.inf).astype(np.float32))
         self._fold_in = FoldIn(vectors, config["regularization"], config["alpha"])
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles that anyone watched; nothing for an empty history."""
         history = newest(ask, self._config["history"], len(self._vectors))
-        some = (history >= 0).any(axis=1)
+        some = np.asarray((history >= 0).any(axis=1))
         if not some.any():
             return nothing(len(history))
         vectors = self._fold_in(history, recency(history, self._config["half_life"]))
-        scores = inner(vectors, self._vectors)
-        scores[:, ~self._known] = -np.inf
-        scores[~some] = -np.inf
-        return best(scores, ask.eligible, k)
+        return self._table.best(vectors, some, ask.eligible, k)
 
     def tensors(self) -> Tensors:
         return {"vectors": self._vectors, "known": self._known}

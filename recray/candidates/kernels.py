@@ -63,20 +63,63 @@ def _in_order(scores: Any, items: Any, size: int) -> None:
 
 
 @compiled
+def _scan(scores: Any, eligible: Any, start: int, size: Any, out: tuple[Any, Any]) -> Any:
+    """Offer eligible titles `start`, `start` + 1, ... to the heap out = (items, scores) of `size`; returns its new size."""
+    items, found = out
+    for column in range(len(scores)):
+        score = scores[column]
+        # A later title loses ties, so once the heap is full only a better one is of interest.
+        if eligible[column] and score > (found[0] if size == len(items) else -np.inf):
+            size = _offer(found, items, size, score, start + column)
+    return size
+
+
+@compiled
 def top(scores: Floats, eligible: Bools, items: Ints, found: Floats) -> None:
     """The best eligible titles of dense scores [B, n] into `items` and `found` [B, k], which come filled with padding.
 
     Ties go to the lower number; -inf and NaN are never taken.
     """
     for row in range(len(scores)):
-        size = 0
-        for item in range(scores.shape[1]):
-            score = scores[row, item]
-            if score > -np.inf and eligible[row, item]:
-                if size == items.shape[1] and not score > found[row, 0]:
-                    continue  # later titles lose ties
-                size = _offer(found[row], items[row], size, score, item)
+        size = _scan(scores[row], eligible[row], 0, 0, (items[row], found[row]))
         _in_order(found[row], items[row], size)
+
+
+@compiled
+def _products(vector: Any, tile: Any, offset: Any, scores: Any) -> None:
+    """Inner products of a vector [dim] with a tile [dim, width], plus offsets; dim is a multiple of four."""
+    width = len(scores)
+    for column in range(width):
+        scores[column] = offset[column]
+    for row in range(0, len(vector), 4):
+        # Four rows at a time: a sum is then read and written once for four products.
+        first, second, third, fourth = vector[row], vector[row + 1], vector[row + 2], vector[row + 3]
+        for column in range(width):
+            scores[column] += (first * tile[row, column] + second * tile[row + 1, column]) + (
+                third * tile[row + 2, column] + fourth * tile[row + 3, column]
+            )
+
+
+@compiled
+def top_of_tiles(asked: tuple[Floats, Bools], table: tuple[Floats, Floats], eligible: Bools, out: tuple[Ints, Floats]) -> None:
+    """The best eligible titles by inner product into out = (items, scores) [B, k], which come filled with padding.
+
+    asked = (vectors [B, dim], which of them [B]); table = (tiles [n_tiles, dim, width], offset [n_tiles * width]).
+    """
+    vectors, wanted = asked
+    tiles, offset = table
+    items, found = out
+    width = tiles.shape[2]
+    scores = np.empty(width, np.float32)
+    size: Any = np.zeros(len(vectors), np.int64)
+    for tile in range(len(tiles)):
+        start = tile * width
+        n = min(width, eligible.shape[1] - start)
+        for row in np.flatnonzero(wanted):
+            _products(vectors[row], tiles[tile], offset[start : start + width], scores)
+            size[row] = _scan(scores[:n], eligible[row, start : start + n], start, size[row], (items[row], found[row]))
+    for row in range(len(vectors)):
+        _in_order(found[row], items[row], size[row])
 
 
 @compiled

@@ -5,13 +5,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
+from recray.candidates.dense import DenseTable
 from recray.candidates.history import newest
 from recray.candidates.sequence_model import Encoder, Judge, Report, best_epoch, train, windows
 from recray.candidates.sequence_serving import LastVector
-from recray.candidates.source import Ask, best, inner, nothing
+from recray.candidates.source import Ask, nothing
 from recray.features.interactions import Interactions
 from recray.features.items import Items
-from recray.schema import Floats, Retrieved, Tensors
+from recray.schema import Retrieved, Tensors
 from recray.settings import SequenceSettings
 
 
@@ -24,11 +25,11 @@ class Sequence:
         self._encoder = encoder.cpu().eval().requires_grad_(requires_grad=False)
         self._config = config
         self._last = LastVector(self._encoder)
-        self._titles: Floats = np.ascontiguousarray(encoder.outputs.detach().numpy())
+        self._table = DenseTable(encoder.outputs.detach().numpy())
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles to follow the newest `max_length` of each history; nothing for an empty one."""
-        history = newest(ask, self._config.max_length, len(self._titles))
+        history = newest(ask, self._config.max_length, self._table.n)
         length = (history >= 0).sum(axis=1)
         if not length.any():
             return nothing(len(history))
@@ -38,9 +39,7 @@ class Sequence:
             for row in np.flatnonzero(length):
                 titles = history[row][history[row] >= 0][::-1].astype(np.int64)
                 vectors[row] = self._last(torch.from_numpy(titles)).numpy()
-        scores = inner(vectors, self._titles)
-        scores[length == 0] = -np.inf
-        return best(scores, ask.eligible, k)
+        return self._table.best(vectors, length > 0, ask.eligible, k)
 
     def tensors(self) -> Tensors:
         return {name: weight.numpy() for name, weight in self._encoder.state_dict().items()}

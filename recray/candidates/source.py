@@ -1,7 +1,7 @@
 """What a candidate source is, and how several become one set of candidates."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -58,6 +58,8 @@ def best(scores: Floats, eligible: Bools, k: int, seeds: Ints | None = None) -> 
     Where one of the two knows fewer titles than the other, the titles beyond are not proposed. Width is min(k, n_items).
     """
     n_items = min(scores.shape[1], eligible.shape[1])
+    if not min(k, n_items):
+        return nothing(len(scores))
     items, found = room(len(scores), min(k, n_items))
     dense, allowed = held(scores[:, :n_items], np.float32), held(eligible[:, :n_items], np.bool_)
     kernels.top(dense, allowed, items, found)
@@ -82,23 +84,6 @@ def nothing(n_requests: int) -> Retrieved:
     """An answer without any candidate, of width 0."""
     none = np.empty((n_requests, 0), np.int32)
     return Retrieved(none, none.astype(np.float32), none)
-
-
-_BLOCK: Final = 8
-
-
-def inner(vectors: Floats, table: Floats) -> Floats:
-    """Inner products [B, n] float32 of request vectors [B, dim] and title vectors [n, dim], bit for bit as one by one.
-
-    BLAS sums in another order for another number of rows, so every product is made on blocks of the same height.
-    """
-    scores = np.empty((len(vectors), len(table)), np.float32)
-    block = np.zeros((_BLOCK, table.shape[1]), np.float32)
-    for start in range(0, len(vectors), _BLOCK):
-        part = vectors[start : start + _BLOCK]
-        block[: len(part)] = part
-        scores[start : start + _BLOCK] = (block @ table.T)[: len(part)]
-    return scores
 
 
 def union(proposals: dict[str, Retrieved], n_candidates: int) -> Candidates:

@@ -34,6 +34,7 @@ from recray.serving.gateway import build_app
 from recray.serving.service import Service
 from recray.serving.shelf import BundleShelf
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
+from recray.serving.warm import warm
 from recray.settings import Settings
 from recray.stores.connect import open_store
 from recray.stores.registry import Registry
@@ -58,7 +59,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 
 def _shelf(settings: Settings, *, with_rankers: bool) -> BundleShelf:
-    shelf = BundleShelf(Registry(settings.registry_dir), with_rankers)
+    shelf = BundleShelf(Registry(settings.registry_dir), with_rankers, lambda bundle: warm(bundle, settings))
     shelf.refresh()
     return shelf
 

@@ -8,6 +8,10 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     # HAProxy without throughput mode pays a thread hop and an object-store round trip per request.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    # A line per request to a collector in Python costs more than HAProxy itself; /metrics has the application's own figures.
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    # What a replica that died had not begun to answer goes to another one: every request here may be repeated.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     # Threads that spin while they wait starve the processes beside them.

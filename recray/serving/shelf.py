@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from recray.bundle import Bundle, from_bytes
@@ -16,13 +16,15 @@ _KEPT = 4
 
 @dataclass
 class BundleShelf:
-    """Loaded bundles of one replica. State: the bundles and what each alias names; touched by the replica's event loop only.
+    """Loaded bundles of one replica, each of which `warm` let answer before it was taken in.
 
+    State: the bundles and what each alias names; touched by the replica's event loop only.
     A bundle that cannot be loaded is refused, logged and remembered, and the alias keeps naming the one before it.
     """
 
     registry: Registry
     with_rankers: bool = True
+    warm: Callable[[Bundle], None] = lambda bundle: None
     _loaded: dict[str, Bundle] = field(default_factory=dict)
     _named: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -47,11 +49,13 @@ class BundleShelf:
         """Read, verify and restore a bundle, or hand out the one that is loaded already.
 
         Raises:
-            ModelError: it does not verify or was made for other views.
+            ModelError: it does not verify, was made for other views, or cannot answer.
         """
         if bundle_id not in self._loaded:
             manifest, files = self.registry.read(bundle_id)
-            self._loaded[bundle_id] = from_bytes(bundle_id, manifest, files, with_rankers=self.with_rankers)
+            bundle = from_bytes(bundle_id, manifest, files, with_rankers=self.with_rankers)
+            self.warm(bundle)
+            self._loaded[bundle_id] = bundle
             self._forget(keep={bundle_id, *self._named.values()})
         return self._loaded[bundle_id]
 

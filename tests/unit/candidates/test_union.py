@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recray.candidates.source import best, inner, union
+from recray.candidates.source import best, union
 from recray.features.views import SOURCES
 from recray.schema import NO_ITEM, Retrieved
 
@@ -51,16 +51,6 @@ def test_best_leaves_its_arguments_as_they_are_and_reads_only_titles_that_both_k
     assert scores.tolist() == [[0, 1, 2, 3, 4]]
     assert best(scores[:, :2], eligible, 5).items.tolist() == [[1, 0]]
     assert best(scores, eligible[:, :0], 5).items.shape == (1, 0)
-
-
-def test_inner_is_bit_for_bit_the_same_in_any_batch() -> None:
-    rng = np.random.default_rng(0)
-    table = rng.standard_normal((501, 48)).astype(np.float32)
-    vectors = rng.standard_normal((19, 48)).astype(np.float32)
-    together = inner(vectors, table)
-    np.testing.assert_allclose(together, vectors @ table.T, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(together, np.concatenate([inner(vectors[i : i + 1], table) for i in range(19)]))
-    assert inner(vectors[:0], table).shape == (0, 501)
 
 
 @st.composite
