@@ -118,8 +118,8 @@ def top_of_tiles(asked: tuple[Floats, Bools], table: tuple[Floats, Floats], elig
         for row in np.flatnonzero(wanted):
             _products(vectors[row], tiles[tile], offset[start : start + width], scores)
             size[row] = _scan(scores[:n], eligible[row, start : start + n], start, size[row], (items[row], found[row]))
-    for row in range(len(vectors)):
-        _in_order(found[row], items[row], size[row])
+    for asker in range(len(vectors)):
+        _in_order(found[asker], items[asker], size[asker])
 
 
 @compiled
