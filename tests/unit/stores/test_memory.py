@@ -74,6 +74,13 @@ async def test_answers_of_a_profile_end_together_when_their_lease_does(store: Me
     assert (await store.export(ANNA))["kept_answers"] == []
 
 
+async def test_short_lease_ends_although_a_longer_one_was_given_before_it(store: MemoryStore, clock: Clock) -> None:
+    await store.look_up([Wanted(ProfileKey("ben", "main"), b"n" * 32, b"L1")], 300)
+    await store.look_up([Wanted(ANNA, b"n" * 32, b"L2")], 10)
+    clock.at_s += 10
+    assert await store.look_up([Wanted(ANNA, b"n" * 32, b"L3")], 10) == [Found(b"L3", None)]
+
+
 class Contended(MemoryStore):
     """Another writer settles first, `n` times."""
 
