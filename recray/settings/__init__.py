@@ -21,6 +21,7 @@ from recray.settings.knobs import (
     SourceSettings,
     SplitSettings,
     StoreSettings,
+    TrafficSettings,
     TrainingSettings,
 )
 from recray.settings.resolve import SCALES, load, merge, resolve
@@ -44,6 +45,7 @@ __all__ = [
     "SourceSettings",
     "SplitSettings",
     "StoreSettings",
+    "TrafficSettings",
     "TrainingSettings",
     "load",
     "merge",

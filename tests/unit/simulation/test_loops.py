@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from recray.bench.http_client import Connection, Reply
-from recray.bench.load import Outcome, arrivals, closed_loop, open_loop, percentiles_ms
+from recray.simulation.http_client import Connection, Reply
+from recray.simulation.loops import Outcome, closed_loop, open_loop, percentiles_ms
+from recray.simulation.rate import arrivals
 
 T = TypeVar("T")
 
