@@ -130,9 +130,9 @@ class _Driver:
         first_s = self._loop.time()
         self._began_s = first_s + lead_s
         self._end_s = self._began_s + rate.seconds
-        for number, (steps, step, at_s) in enumerate(there):
+        for number, steps, step, at_s in there:
             self._begin(number, steps, step, first_s + at_s)
-        for number, offset in enumerate(arrivals, start=len(there)):
+        for number, offset in enumerate(arrivals, start=there[-1][0] + 1 if there else 0):
             if await self._stopped_before(first_s + offset):
                 break
             steps = self._crowd.session(number)

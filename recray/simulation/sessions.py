@@ -32,7 +32,7 @@ _LONGEST_SESSIONS: Final = 4.0
 _DEVICE_SHARES: Final = ((Device.TV, 0.45), (Device.MOBILE, 0.3), (Device.DESKTOP, 0.2), (Device.OTHER, 0.05))
 
 
-class _Row(msgspec.Struct):
+class Row(msgspec.Struct):
     items: list[Item] = []
 
 
@@ -41,7 +41,7 @@ class Listed(msgspec.Struct):
 
     recommendation_id: str = ""
     degraded: list[str] = []
-    rows: list[_Row] = []
+    rows: list[Row] = []
     recommendations: list[Item] = []
 
     def strips(self) -> list[list[Item]]:
@@ -103,11 +103,11 @@ class Crowd:
         """The steps of a session; its feedback's event ids are unique within the run."""
         return _Visit(self, number).steps()
 
-    def already_there(self, sessions_per_s: float) -> list[tuple[Session, Step, float]]:
-        """Sessions that would be under way already: the rest of the steps, the first of them, and the offset it counts from.
+    def already_there(self, sessions_per_s: float) -> list[tuple[int, Session, Step, float]]:
+        """Sessions that would be under way already: number, the rest of the steps, the first of them, where it counts from.
 
-        Without them a rate would take the length of a session to be reached. They are numbered from 0; what they did before
-        is passed over without a request.
+        Without them a rate would take the length of a session to be reached. Numbers ascend from 0, with gaps; what the
+        sessions did before is passed over without a request.
         """
         draws, found = np.random.default_rng([self.seed, 3]), []
         longest_s = _LONGEST_SESSIONS * requests_per_session(self.settings) * mean_think_s(self.settings)
@@ -118,7 +118,7 @@ class Crowd:
                 while at_s + step.think_s < 0:
                     at_s += step.think_s
                     step = steps.send(NOTHING)
-                found.append((steps, step, at_s))
+                found.append((number, steps, step, at_s))
         return found
 
 

@@ -64,8 +64,8 @@ class Sessions:
 class Traffic:
     """A load while it runs and afterwards. Latencies count from the due moment.
 
-    `due_s` counts from the moment at which the measurement begins; what was due before it is the lead-in, which is in none of the
-    figures, but whose failures count.
+    `due_s` counts from the moment at which the measurement begins. What was due before is the lead-in: it is in none of the
+    figures, but its failures count.
     """
 
     seconds: float = 0.0
