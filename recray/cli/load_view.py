@@ -20,8 +20,8 @@ _LINE_EVERY_S: Final = 5.0
 class View:
     """A live view on a terminal, and a plain line every five seconds elsewhere. State: the last looks."""
 
-    def __init__(self, to: Console, seconds: float) -> None:
-        self._to, self._seconds = to, seconds
+    def __init__(self, to: Console) -> None:
+        self._to = to
         self._live = Live(console=to, refresh_per_second=4, transient=True) if to.is_terminal else None
         self._answered: deque[float] = deque(maxlen=_HISTORY)
         self._late: deque[float] = deque(maxlen=_HISTORY)
@@ -44,7 +44,7 @@ class View:
             self._live.update(self._screen(now))
         elif now["at_s"] >= self._next_line_s:
             self._next_line_s += _LINE_EVERY_S
-            self._to.print(plain(now))
+            self._to.print(plain(now), soft_wrap=True)
 
     def _screen(self, now: dict[str, Any]) -> Group:
         columns = {
@@ -62,7 +62,7 @@ class View:
         figures = Table(*columns, box=None, padding=(0, 1))
         figures.add_row(*columns.values())
         return Group(
-            Text(f"{now['at_s']:.0f} of {now['of_s']:.0f} s", style="bold"),
+            Text(f"{now['at_s']:.0f} of {now['of_s']:.0f} s" if now["at_s"] >= 0 else "lead-in", style="bold"),
             figures,
             Text.assemble("answered/s ", (sparkline(list(self._answered)), "green"), f" {max(self._answered):,.0f}"),
             Text.assemble("p99 ms     ", (sparkline(list(self._late)), "yellow"), f" {max(self._late):,.0f}"),

@@ -113,7 +113,7 @@ def _job(settings: Settings, target: tuple[str, int], rate: Any, who: tuple[str 
 
 def _run(job: "Job") -> dict[str, Any]:
     """The result of a job, shown while it runs. The first interrupt ends the run early, the next one at once."""
-    with _process(job) as lines, View(console, job.rate.seconds) as view:
+    with _process(job) as lines, View(console) as view:
         for line in lines:
             if "now" in line:
                 view.update(line["now"])

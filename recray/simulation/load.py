@@ -247,7 +247,7 @@ class _Driver:
 
     async def look(self, watch: Callable[[Snapshot], None]) -> None:
         """Tell the watcher how the last seconds were, again and again."""
-        traffic, marks = self.traffic, [(self._began_s, 0)]
+        traffic, marks = self.traffic, [(self._loop.time(), 0)]
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             now_s, marks = self._loop.time(), marks[-_LOOK_BACK:]

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import signal
 import socket
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -177,3 +180,27 @@ def test_another_machine_is_not_loaded(world: BundleWorld, tmp_path: Path) -> No
     ran = CliRunner().invoke(app, ["simulate", "load", "http://192.0.2.1:80", "--json", str(tmp_path / "out.json")])
     assert "--allow-remote" in str(ran.exception)
     assert not (tmp_path / "out.json").exists()
+
+
+def test_an_interrupt_ends_the_run_early_and_it_still_says_what_it_met(tmp_path: Path) -> None:
+    body = b'{"recommendation_id": "r"}'
+    whole, out = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body), tmp_path / "stopped.json"
+    asked = threading.Event()
+
+    def answer(number: int) -> bytes:
+        if number > 20:
+            asked.set()
+        return whole
+
+    with answering(answer) as url:
+        command = [sys.executable, "-m", "recray.cli", "simulate", "load", url, "--rate", "20:10m", "--json", str(out)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            try:
+                assert asked.wait(120)
+                process.send_signal(signal.SIGINT)
+                assert process.wait(120) == 0
+            finally:
+                process.kill()
+    found = json.loads(out.read_text())
+    assert found["seconds"] < 300
+    assert found["failed"] == 0
