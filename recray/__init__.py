@@ -11,6 +11,6 @@ The map, from the bottom up; imports run one way, downwards.
 - `recommend`: one request, stage by stage. Start here. `evaluation`: metrics, protocols, off-policy, the gate.
 - `bench`: measurements against peers.
 - `data` (Ray Data): import, split, replay, examples, publish. `training` (Ray Train, Tune): one run, searches.
-- `serving` (Ray Serve): HTTP, deployments. `simulation`: synthetic worlds. `operations`: the doctor. `web`: the pages.
+- `serving` (Ray Serve): HTTP, deployments. `simulation`: synthetic worlds, load. `operations`: the doctor. `web`: the pages.
 - `cli`: the commands.
 """

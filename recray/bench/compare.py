@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from recray.bench import wrk
 from recray.bench.agreement import agreed, shown
 from recray.bench.contestants import CONTESTANTS, Running, running
 from recray.bench.load import Job
@@ -17,6 +16,7 @@ from recray.bench.per_core import HOST
 from recray.bench.prepared import Prepared
 from recray.errors import ConfigError, DataError
 from recray.experiments.assign import DEFAULT_RANKER
+from recray.simulation import wrk
 
 OPEN_SHARE: Final = 0.7
 _N_ASKED: Final = 20

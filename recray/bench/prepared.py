@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
-import numpy as np
-
 from recray.bench import monolith
 from recray.bundle import from_bytes
 from recray.errors import ConfigError, DataError
@@ -23,12 +21,12 @@ from recray.experiments.assign import DEFAULT_RANKER
 from recray.features import fold
 from recray.schema import Kind, ProfileKey, ProfileSettings, word
 from recray.settings import Settings
+from recray.simulation.audience import profiles_of
 from recray.stores.connect import open_store
 from recray.stores.embedded import EmbeddedStore
 from recray.stores.lake import Lake
 from recray.stores.registry import Registry
 
-_MOST_PROFILES: Final = 20_000
 _CHUNK: Final = 1_000
 _SHOWN: Final = 20
 _ROWS: Final = 10
@@ -67,7 +65,8 @@ class Prepared:
     def settings_file(self, **serving: object) -> Path:
         """The settings as a file that only this user may read (they hold the store's password), with serving's differences."""
         found = self.settings.model_dump(mode="json")
-        found["serving"] |= {"response_cache": self.response_cache} | serving
+        # Peers refuse nobody; whoever refused some would look faster for it.
+        found["serving"] |= {"response_cache": self.response_cache, "most_delay_ms": _PATIENCE_MS} | serving
         file = self.folder / "settings.yaml"
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             json.dump(found, out)
@@ -88,7 +87,8 @@ def prepared(settings: Settings, store_url: str, data: str | None, folder: Path)
     if DEFAULT_RANKER not in bundle.rankers:
         raise DataError(f"champion {bundle_id} ranks by {sorted(bundle.rankers)}; expected {DEFAULT_RANKER}: train one with it")
     data = data or str(bundle.manifest["data"]["name"])
-    published = asyncio.run(_published(settings, store_url, _keys(settings, data)))
+    keys = [key for key, _ in profiles_of(Lake(settings.lake_dir), data, settings.training.seed)]
+    published = asyncio.run(_published(settings, store_url, keys))
     if not published:
         raise DataError(f"no profile of {data!r} is published to the store of {settings.home}; run recray train with it")
     experiments = folder / "experiments.yaml"
@@ -105,14 +105,6 @@ def prepared(settings: Settings, store_url: str, data: str | None, folder: Path)
         kind = word(Kind(Counter(bundle.items.kind.tolist()).most_common(1)[0][0]))
         keys = [key for key, _, _ in published]
         yield Prepared(given, folder, keys, store.pid, bundle_id, data, bundle.items.n, kind)
-
-
-def _keys(settings: Settings, data: str) -> list[ProfileKey]:
-    table = Lake(settings.lake_dir).table(data, "profiles")
-    columns = (table[name].to_pylist() for name in ("user_id", "profile_id"))
-    keys = [ProfileKey(user_id, profile_id) for user_id, profile_id in zip(*columns, strict=True)]
-    order = np.random.default_rng(settings.training.seed).permutation(len(keys))[:_MOST_PROFILES]
-    return [keys[place] for place in order]
 
 
 async def _published(settings: Settings, url: str, keys: list[ProfileKey]) -> _Published:

@@ -1,4 +1,4 @@
-"""`recray import` and `recray simulate`: data sets into the lake."""
+"""`recray import`: data sets into the lake."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,20 +69,3 @@ def register(app: typer.Typer) -> None:
         """Bring a data set into the lake: its own archive, the cache, its publisher, or your own files."""
         chosen, path = settings_from(settings, home), from_path or directory
         write_json(json, import_set(chosen, name, path, delivery=delivery, extra=extra, n_titles=pad_to))
-
-    @app.command()
-    def simulate(
-        world: Annotated[Path, typer.Argument(help="Settings of a synthetic world, as in datasets/worlds/.")],
-        name: Annotated[str, typer.Option(help="Name of the data set in the lake.")] = "world",
-        settings: SettingsFile = None,
-        home: Home = None,
-        json: JsonFile = None,
-    ) -> None:
-        """Make a synthetic world of titles, households and events, and bring it into the lake."""
-        from recray.data.ingest import ingest
-        from recray.simulation.world import build, load
-
-        chosen = settings_from(settings, home)
-        with step(f"simulate {name}") as say:
-            done = ingest(Lake(chosen.lake_dir), name, build(load(world)), report=say)
-        write_json(json, done.manifest)

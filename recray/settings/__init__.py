@@ -22,6 +22,7 @@ from recray.settings.knobs import (
     SplitSettings,
     StageBudgets,
     StoreSettings,
+    TrafficSettings,
     TrainingSettings,
 )
 from recray.settings.resolve import SCALES, load, merge, resolve
@@ -46,6 +47,7 @@ __all__ = [
     "SplitSettings",
     "StageBudgets",
     "StoreSettings",
+    "TrafficSettings",
     "TrainingSettings",
     "load",
     "merge",

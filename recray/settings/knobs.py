@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -198,6 +198,42 @@ class ServingSettings(Knobs):
     admin_token: str = Field(default="", exclude=True, repr=False)
 
 
+class TrafficSettings(Knobs):
+    """How the viewers of `recray simulate load` behave, and what bounds their load.
+
+    A session has `pages_per_session` pages on average, the first one a homepage and each of the others drawn from `pages` by
+    weight. Think times are log-normal: half of them are shorter than `think_s`, `think_spread` is the deviation of their
+    logarithm. On a page a viewer plays a title, or likes or hides one, with the given chance; a title that is played is
+    completed with chance `completed`. Titles and genres are drawn again with a weight of rank ** -zipf.
+    """
+
+    pages_per_session: Annotated[float, Field(ge=1.0, le=50.0)] = 4.0
+    pages: dict[Literal["homepage", "post-watch", "search", "category"], Annotated[float, Field(ge=0.0)]] = {
+        "homepage": 0.2,
+        "post-watch": 0.4,
+        "search": 0.2,
+        "category": 0.2,
+    }
+    think_s: Seconds = 1.0
+    think_spread: Annotated[float, Field(ge=0.0, le=3.0)] = 0.8
+    zipf: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
+    played: Share = 0.35
+    completed: Share = 0.5
+    liked: Share = 0.05
+    hidden: Share = 0.03
+    connections: Annotated[int, Field(ge=1, le=4_096)] = 128
+    most_under_way: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    most_retry_after_s: Seconds = 30.0
+    tries: Count = 3
+    drain_s: Seconds = 10.0
+
+    @model_validator(mode="after")
+    def _chances_add_up(self) -> "TrafficSettings":
+        if self.played + self.liked + self.hidden > 1.0 or not any(self.pages.values()):
+            raise ValueError("played, liked and hidden exceed 1 together, or no page has a weight")
+        return self
+
+
 class Settings(Knobs):
     """The whole of recray's configuration, resolved."""
 
@@ -214,6 +250,7 @@ class Settings(Knobs):
     evaluation: EvaluationSettings = EvaluationSettings()
     store: StoreSettings = StoreSettings()
     serving: ServingSettings = ServingSettings()
+    traffic: TrafficSettings = TrafficSettings()
     experiments_file: Path | None = None
 
     @property

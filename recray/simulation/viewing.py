@@ -25,7 +25,7 @@ _NOVELTY_DAYS: Final = 21.0
 _SUCCESSOR_PULL: Final = 4.5
 _PLATFORM_NOISE: Final = 0.8
 _START_BIAS: Final = -1.6
-_EXAMINED_DECAY: Final = 0.22
+EXAMINED_DECAY: Final = 0.22
 """Chance to look at position p is exp(-0.22 p): the position bias of the log."""
 _FINISHED: Final = 0.9
 _PAUSE_S: Final = 20
@@ -222,7 +222,7 @@ class _Audience:
         shape = visit.shown.shape
         there = visit.shown >= 0
         wish = _START_BIAS + self._viewers.eagerness[visit.who][:, None] + 3.0 * affinity + 2.2 * follows
-        examined = there & (self._generator.random(shape) < np.exp(-_EXAMINED_DECAY * np.arange(SHOWN)))
+        examined = there & (self._generator.random(shape) < np.exp(-EXAMINED_DECAY * np.arange(SHOWN)))
         starts = examined & (self._generator.random(shape) < 1 / (1 + np.exp(-wish)))
         starts &= np.cumsum(starts, axis=1) <= _MOST_PLAYS
         for position in range(SHOWN):

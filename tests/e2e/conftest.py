@@ -77,7 +77,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator
         "RECRAY_DATA_DIR": str(data_dir),
     }
     if data == "world":
-        recray("simulate", str(WORLD), "--name", data, environment=environment)
+        recray("simulate", "world", str(WORLD), "--name", data, environment=environment)
     log, result = home / "demo.log", home / "page.json"
     command = [sys.executable, "-m", "recray.cli", "demo", "--data", data, "--json", str(result)]
     with log.open("wb") as output:

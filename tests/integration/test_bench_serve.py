@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from bundle_world import BundleWorld, make
-from recray.bench import wrk
 from recray.bench.processes import MARK
 from recray.cli.app import app
 from recray.features import fold
+from recray.simulation import wrk
 from recray.stores.connect import open_store
 from recray.stores.embedded import EmbeddedStore
 

@@ -1,37 +1,14 @@
 """Loads on a clock that jumps from one timer to the next, against servers that take as long as they are told."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from recray.bench.http_client import Connection, Reply
-from recray.bench.load import Outcome, arrivals, closed_loop, open_loop, percentiles_ms
-
-T = TypeVar("T")
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock stands still while there is work and jumps to the next timer when there is none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._now_s = 0.0
-
-    def time(self) -> float:
-        return self._now_s
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:
-            self._now_s = max(self._now_s, self._scheduled[0]._when)
-        super()._run_once()
-
-
-def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
-        return runner.run(work())
+from jumping_loop import run
+from recray.simulation.http_client import Reply
+from recray.simulation.loops import Outcome, closed_loop, open_loop, percentiles_ms
 
 
 class Server:
@@ -89,15 +66,6 @@ def test_paths_are_asked_in_turn_over_all_lines() -> None:
     assert sorted(lines[0].paths + lines[1].paths) == ["/a", "/a", "/b", "/b", "/c", "/c"]
 
 
-def test_arrivals_are_poisson_and_the_same_for_a_seed() -> None:
-    offsets = arrivals(200.0, 50.0, seed=3)
-    assert offsets == arrivals(200.0, 50.0, seed=3) != arrivals(200.0, 50.0, seed=4)
-    gaps = np.diff(offsets)
-    assert len(offsets) == pytest.approx(10_000, rel=0.05)
-    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.05)
-    assert 0 < offsets[0] < offsets[-1] < 50.0
-
-
 def test_percentile_is_a_latency_that_was_met() -> None:
     assert percentiles_ms([n / 1_000 for n in range(1, 101)]) == {"p50_ms": 50.0, "p99_ms": 99.0}
     assert percentiles_ms([0.003]) == {"p50_ms": 3.0, "p99_ms": 3.0}
@@ -106,22 +74,3 @@ def test_percentile_is_a_latency_that_was_met() -> None:
 
 def test_a_new_outcome_holds_nothing() -> None:
     assert (Outcome().answered, Outcome().errors, Outcome().latencies_s) == (0, 0, [])
-
-
-async def answered_in(*pieces: bytes) -> Reply:
-    """What a connection makes of an answer that arrives in these pieces."""
-    connection = Connection("127.0.0.1", 1)
-    protocol = connection._protocol
-    protocol.reply = asyncio.get_running_loop().create_future()
-    for piece in pieces:
-        assert not protocol.reply.done()
-        protocol.data_received(piece)
-    return await asyncio.wait_for(protocol.reply, 1)
-
-
-async def test_an_answer_is_read_however_it_is_cut() -> None:
-    whole = b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\nx: y\r\n\r\n{"degraded":["a"]}'
-    assert await answered_in(whole) == Reply(200, True)
-    for cut in (5, 30, len(whole) - 19, len(whole) - 1):
-        assert await answered_in(whole[:cut], whole[cut:]) == Reply(200, True)
-    assert await answered_in(b'HTTP/1.1 503 No\r\ncontent-length:15\r\n\r\n{"degraded":[]}') == Reply(503, False)
