@@ -28,6 +28,7 @@ from recray.stores.lake import Lake
 from recray.stores.registry import Registry
 
 _CHUNK: Final = 1_000
+_PATIENCE_MS: Final = 60_000.0
 _SHOWN: Final = 20
 _ROWS: Final = 10
 _Published = list[tuple[ProfileKey, bytes, ProfileSettings]]
