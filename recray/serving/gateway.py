@@ -1,7 +1,7 @@
 """HTTP in front of the service: routes, validation, static pages. Knows nothing of Ray."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
@@ -12,48 +12,16 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 from recray.errors import RequestError
-from recray.schema import AGE_GROUPS, Device, Page, ProfileKey, ProfileSettings, word
+from recray.schema import AGE_GROUPS, ProfileKey, ProfileSettings
 from recray.serving import problems
 from recray.serving.admission import Shedding
-from recray.serving.asking import DEVICES, KINDS, Asked
 from recray.serving.feedback import MAX_EVENTS, Feedback, Id
-from recray.serving.reply import respond
+from recray.serving.lists import PREFIX, Count, ListQuery, Lists, answered, queries
 from recray.serving.service import Service
-from recray.settings import Settings, SlateSettings
+from recray.settings import Settings
 
-Count = Annotated[int, Query(ge=1, le=100)]
-UserId = Annotated[Id, Query()]
-Region = Annotated[str | None, Query(pattern="^[A-Z]{2}$")]
-Kinds = Annotated[list[Literal[KINDS]] | None, Query()]  # type: ignore[valid-type]  # the enumeration is the one list of kinds
-_OTHER = word(Device.OTHER)
-DeviceName = Literal[DEVICES]  # type: ignore[valid-type]  # likewise
 Operator = Callable[[Request], None]
 BASE = "/api/v1"
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What every list takes: filters, and the answer that the caller has already."""
-
-    device: str
-    region: str | None
-    content_types: tuple[str, ...]
-    exclude_watched: bool
-    if_none_match: str | None
-
-
-def filters(
-    device: DeviceName = _OTHER,
-    region: Region = None,
-    content_types: Kinds = None,
-    exclude_watched: bool = True,
-    if_none_match: Annotated[str | None, Header()] = None,
-) -> Filters:
-    """FastAPI dependency: the common filters out of the query string, and the condition out of the headers."""
-    return Filters(device, region, tuple(content_types or ()), exclude_watched, if_none_match)
-
-
-Common = Annotated[Filters, Depends(filters)]
 
 
 class ProfileBody(BaseModel):
@@ -84,8 +52,12 @@ def build_app(service: Service, operator: Operator, settings: Settings) -> FastA
                   description="Personalized rows and lists of a streaming-video service.")  # fmt: skip
     problems.install(app)
     admission = service.admission(settings.serving.most_delay_ms / 1_000)
-    app.add_middleware(Shedding, prefix=f"{BASE}/recommendations/", admission=admission, counters=service.counters)
-    _recommendations(app, service, settings.slate)
+    models = queries(settings.slate)
+    app.add_middleware(Lists, service=service, models=models)
+    app.add_middleware(Shedding, prefix=PREFIX, admission=admission, counters=service.counters)
+    for name, model in models.items():
+        _documented(app, service, name, model)
+    _explanations(app, service)
     _feedback(app, service)
     _profiles(app, service)
     _operations(app, service, operator)
@@ -93,63 +65,29 @@ def build_app(service: Service, operator: Operator, settings: Settings) -> FastA
     return app
 
 
-def _recommendations(app: FastAPI, service: Service, slate: SlateSettings) -> None:
-    @app.get(f"{BASE}/recommendations/homepage")
-    async def homepage(
-        user_id: UserId,
-        profile_id: UserId,
-        common: Common,
-        num_rows: Annotated[int, Query(ge=1, le=40)] = slate.n_rows,
-        row_size: Count = slate.row_size,
-    ) -> Response:
-        """Rows of titles, each with its reason."""
-        return await _answer(service, Page.HOMEPAGE, user_id, profile_id, common, n_items=row_size, n_rows=num_rows)
+_ABOUT = {
+    "homepage": "Rows of titles, each with its reason.",
+    "post-watch": "What to watch after a title.",
+    "search": "Titles that match a query, ranked for the profile.",
+    "category": "Titles of a genre or kind, ranked for the profile.",
+}
 
-    @app.get(f"{BASE}/recommendations/post-watch")
-    async def post_watch(
-        user_id: UserId,
-        profile_id: UserId,
-        watched_content_id: UserId,
-        common: Common,
-        num_recommendations: Count = slate.row_size,
-    ) -> Response:
-        """What to watch after a title."""
-        return await _answer(service, Page.POST_WATCH, user_id, profile_id, common, n_items=num_recommendations,
-                             watched_content_id=watched_content_id)  # fmt: skip
 
-    @app.get(f"{BASE}/recommendations/search")
-    async def search(
-        user_id: UserId,
-        profile_id: UserId,
-        query: Annotated[str, Query(min_length=1, max_length=200)],
-        common: Common,
-        num_results: Count = slate.row_size,
-    ) -> Response:
-        """Titles that match a query, ranked for the profile."""
-        return await _answer(service, Page.SEARCH, user_id, profile_id, common, n_items=num_results, query=query)
+def _documented(app: FastAPI, service: Service, name: str, model: type[ListQuery]) -> None:
+    """A list as a route, which is how it comes to be in the schema; `Lists` answers before it is reached."""
 
-    @app.get(f"{BASE}/recommendations/category")
-    async def category(
-        user_id: UserId,
-        profile_id: UserId,
-        category: Annotated[str, Query(min_length=1, max_length=100)],
-        common: Common,
-        num_recommendations: Count = slate.row_size,
-    ) -> Response:
-        """Titles of a genre or kind, ranked for the profile."""
-        return await _answer(service, Page.CATEGORY, user_id, profile_id, common, n_items=num_recommendations,
-                             category=category)  # fmt: skip
+    async def route(query: Any, if_none_match: str | None = Header(None)) -> Response:
+        return await answered(service, query, if_none_match)
 
-    @app.get(f"{BASE}/recommendations/{{recommendation_id}}/explain")
+    route.__annotations__["query"] = Annotated[model, Query()]
+    app.get(PREFIX + name, name=name, description=_ABOUT[name])(route)
+
+
+def _explanations(app: FastAPI, service: Service) -> None:
+    @app.get(PREFIX + "{recommendation_id}/explain")
     async def explain(recommendation_id: Annotated[Id, Path()]) -> Json:
         """What each title scored, from which source, and what was dropped and why."""
         return Json(await service.explain(recommendation_id))
-
-
-async def _answer(service: Service, page: Page, user_id: str, profile_id: str, common: Filters, **asked: Any) -> Response:
-    said = asdict(common)
-    if_none_match = said.pop("if_none_match")
-    return respond(await service.reply(Asked(word(page), user_id, profile_id, **said, **asked)), if_none_match)
 
 
 def _feedback(app: FastAPI, service: Service) -> None:
@@ -174,7 +112,7 @@ def _profiles(app: FastAPI, service: Service) -> None:
     one = Annotated[Id, Path()]
 
     @app.get(f"{BASE}/profiles")
-    async def samples(limit: Count = 12) -> Json:
+    async def samples(limit: Annotated[Count, Query()] = 12) -> Json:
         """Some profiles of the data set, to try the engine with."""
         return Json({"profiles": service.champion().manifest.get("data", {}).get("samples", [])[:limit]})
 

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents: the one map from recray's errors to HTTP status."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException, Request
@@ -35,25 +36,32 @@ def problem(status: int, title: str, detail: str, **more: Any) -> JSONResponse:
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
+def of(error: RecrayError) -> JSONResponse:
+    """The problem document of an error of recray's."""
+    for kind, status, title in STATUS:
+        if isinstance(error, kind):
+            return problem(status, title, str(error))
+    _log.error("unexpected %r", error)
+    return problem(500, "Server error", "the server failed; its log says why")
+
+
+def malformed(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
+    """The problem document of values that pydantic refused, each by the name of its field."""
+    faults = [{"field": ".".join(str(part) for part in fault["loc"]) or "body", "message": fault["msg"]} for fault in errors]
+    detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults[:5])
+    return problem(422, "Malformed request", detail, errors=faults)
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of an application with a problem document."""
 
     @app.exception_handler(RecrayError)
     async def ours(request: Request, error: RecrayError) -> JSONResponse:
-        for kind, status, title in STATUS:
-            if isinstance(error, kind):
-                return problem(status, title, str(error))
-        _log.error("unexpected %r", error)
-        return problem(500, "Server error", "the server failed; its log says why")
+        return of(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [
-            {"field": ".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0]), "message": fault["msg"]}
-            for fault in error.errors()
-        ]
-        detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults[:5])
-        return problem(422, "Malformed request", detail, errors=faults)
+        return malformed([{**fault, "loc": fault["loc"][1:] or fault["loc"]} for fault in error.errors()])
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
