@@ -81,20 +81,26 @@ def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, n
         name = under_way.pop(done[0])
         sources[name], seconds = ray.get(done[0])
         say(f"fitted source {name} in {seconds:.1f} s")
-    fitted = _fit_sequence(plays, items, settings, n_epochs)
+    fitted = _fit_sequence(plays, items, settings, n_epochs, _heard("source sequence", say))
     sources["sequence"] = fitted.model
     say(f"fitted source sequence: {shown(fitted.metrics)}")
     epochs = n_epochs or max(int(fitted.metrics.get("epoch", 0)), 1)
     return Fitted(items, {name: sources[name] for name in SOURCES}, epochs)
 
 
-def _fit_sequence(plays: Interactions, items: Items, settings: Settings, n_epochs: int | None) -> Trained[SequenceSource]:
+def _heard(what: str, say: Say) -> Callable[[dict[str, float]], None]:
+    return lambda figures: say(f"fitting {what}: {shown(figures)}")
+
+
+def _fit_sequence(
+    plays: Interactions, items: Items, settings: Settings, n_epochs: int | None, heard: Callable[[dict[str, float]], None]
+) -> Trained[SequenceSource]:
     """Stop by the newest tenth, or, when how long to learn is known already, learn from everything for that long."""
     if n_epochs is not None:
         longer = settings.sequence.model_copy(update={"epochs": n_epochs})
-        return fit_sequence_on_ray(plays, items, settings.model_copy(update={"sequence": longer}))
+        return fit_sequence_on_ray(plays, items, settings.model_copy(update={"sequence": longer}), say=heard)
     recent = plays.at_s >= np.quantile(plays.at_s, 1 - settings.split.validation)
-    return fit_sequence_on_ray(plays.where(~recent), items, settings, plays.where(recent))
+    return fit_sequence_on_ray(plays.where(~recent), items, settings, plays.where(recent), say=heard)
 
 
 def shown(figures: Mapping[str, float]) -> str:
@@ -180,7 +186,7 @@ def fit_rankers(drawn: Drawn, early: Fitted, settings: Settings, say: Say) -> di
     """Both rankers, each by its Ray Train trainer."""
     rankers: dict[str, Ranker] = {}
     for name, fit in (("deep", fit_deep_on_ray), ("boosted", fit_boosted_on_ray)):
-        fitted = fit(drawn.examples_dir, early.items, settings)
+        fitted = fit(drawn.examples_dir, early.items, settings, say=_heard(f"ranker {name}", say))
         rankers[name] = fitted.model
         say(f"fitted ranker {name}: {shown(fitted.metrics)}")
     return rankers
