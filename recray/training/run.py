@@ -4,7 +4,6 @@ Sources learn from the first period, rankers from what those sources would have 
 on the third, and the last judges. What is served is what was judged: sources are fitted anew up to the last period.
 """
 
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +33,7 @@ from recray.features.views import SOURCES
 from recray.ranking import examples_file
 from recray.ranking.ranker import Examples, Ranker
 from recray.settings import Settings
+from recray.settings.provenance import git_commit
 from recray.stores.online import OnlineStore
 from recray.stores.registry import Registry
 from recray.training.fit_boosted import fit_boosted_on_ray
@@ -286,16 +286,6 @@ def write_bundle(
     about = {"created_at": at.isoformat(), "git_commit": git_commit(), "data": data, **judgement.facts()}
     manifest = facts(settings=settings.model_dump(mode="json"), **about)
     return Outcome(Registry(settings.registry_dir).write(files, manifest), judgement)
-
-
-def git_commit() -> str | None:
-    """The commit of the code that runs, or None outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=5)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return asked.stdout.strip()
 
 
 def publish_profiles(history: History, settings: Settings, store: OnlineStore) -> int:
