@@ -1,17 +1,21 @@
 """The online store on a RESP server: standalone Redis 7 or later, or Valkey.
 
-Keys (all but the last two carry their shard as hash tag, so that one script can log an event and change its profile):
+Keys (all but the last four carry their shard as hash tag, so that one script can log an event and change its profile):
 
     {s3}p:<user>/<profile>   hash     state, inbox, settings, version, generation
     {s3}d:<mark> {s3}w:<mark>         dedup marks of an event's id and of its packed form, with TTL
     {s3}events {s3}slates    stream   the two logs
     {s3}r:<user>/<profile>   zset     recommendation ids whose record has not expired, by expiry
+    {s3}erased               hash     erasures that the lake does not know, with their log position
     rec:<recommendation id>           the encoded SlateServed, with TTL; found without knowing the profile
+    recray:log_id                     the name of the event log
+    recray:note:<name>                a background process's notice
     recray:n_shards                   the number of shards that the data is laid out for
 """
 
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -21,7 +25,9 @@ from recray.errors import DataError, StoreError
 from recray.schema import ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
 from recray.stores import event_log, scripts
+from recray.stores.log_group import Backlog, Entry, LogGroup, order
 from recray.stores.online import Arrival, ProfileRecord, Verdict
+from recray.stores.redis_group import RedisGroup
 from recray.stores.resp import Command, RespClient
 
 T = TypeVar("T")
@@ -32,6 +38,7 @@ _PER_SCRIPT: Final = 100
 _PER_ROUND_TRIP: Final = 1_000
 _LOOKED_AT: Final = 2_000
 """Log entries that one step of export or erase reads: 1 ms of the server's one thread."""
+_COUNTED: Final = 100_000
 _settings_decoder: Final = msgspec.json.Decoder(ProfileSettings)
 
 
@@ -85,7 +92,7 @@ class RedisStore:
 
     async def append(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
         calls: list[Command] = []
-        order: list[int] = []
+        rows: list[int] = []
         for tag, members in self._by_shard([arrival.key for arrival in arrivals]).items():
             for chunk in _chunks(members, _PER_SCRIPT):
                 keys: list[bytes] = [tag + b"events"]
@@ -94,11 +101,11 @@ class RedisStore:
                     arrival = arrivals[row]
                     keys += (place.profile, *place.marks(arrival))
                     args += (place.digest, event_log.inbox_word(arrival), event_log.encode_event(arrival))
-                    order.append(row)
+                    rows.append(row)
                 calls.append(_script(scripts.APPEND, keys, *args))
         accepted = [flag for answer in await self._server.ask(calls) for flag in answer]
         verdicts = [Verdict.DUPLICATE] * len(arrivals)
-        for row, flag in zip(order, accepted, strict=True):
+        for row, flag in zip(rows, accepted, strict=True):
             if flag:
                 verdicts[row] = Verdict.ACCEPTED
         return verdicts
@@ -111,15 +118,24 @@ class RedisStore:
         call = _script(scripts.SETTINGS, [self._place(key).profile], msgspec.json.encode(settings))
         return int((await self._server.ask([call]))[0])
 
-    async def load(self, profiles: Sequence[tuple[ProfileKey, bytes, ProfileSettings]]) -> None:
-        for part in _chunks(profiles, _PER_ROUND_TRIP):
-            calls = []
+    async def load(
+        self, profiles: Sequence[tuple[ProfileKey, bytes, ProfileSettings]], versions: Sequence[int] | None = None
+    ) -> list[bool]:
+        written = [False] * len(profiles)
+        for start in range(0, len(profiles), _PER_ROUND_TRIP):
+            calls, rows = [], []
+            part = profiles[start : start + _PER_ROUND_TRIP]
             for members in self._by_shard([key for key, _, _ in part]).values():
                 for chunk in _chunks(members, _PER_SCRIPT):
-                    values = [(part[row][1], msgspec.json.encode(part[row][2])) for row, _ in chunk]
-                    args = [value for pair in values for value in pair]
+                    args: list[Any] = []
+                    for row, _ in chunk:
+                        _, state, settings = part[row]
+                        args += (state, msgspec.json.encode(settings), "" if versions is None else versions[start + row])
+                        rows.append(start + row)
                     calls.append(_script(scripts.LOAD, [place.profile for _, place in chunk], *args))
-            await self._server.ask(calls)
+            for row, flag in zip(rows, (flag for answer in await self._server.ask(calls) for flag in answer), strict=True):
+                written[row] = bool(flag)
+        return written
 
     async def log_slates(self, slates: Sequence[tuple[str, ProfileKey, bytes]]) -> None:
         longest = max(self._settings.slates_max_length // self._settings.n_shards, 1)
@@ -137,22 +153,56 @@ class RedisStore:
         return (await self._server.ask([("GET", _record_key(recommendation_id))]))[0]
 
     async def events(self, shard: int, after: str, limit: int) -> list[tuple[str, dict[str, Any]]]:
+        found = await self.entries(shard, after, limit)
+        return [(entry.position, event_log.facts(event_log.decode_event(entry.blob))) for entry in found]
+
+    async def entries(self, shard: int, after: str, limit: int) -> list[Entry]:
         found = await self._after(_tag(shard) + b"events", after, limit)
-        return [(position, event_log.facts(event_log.decode_event(blob))) for position, blob in found]
+        return [Entry(position.decode(), values[b"e"], values[b"p"]) for position, values in found]
 
     async def slates(self, shard: int, after: str, limit: int) -> list[tuple[str, bytes]]:
-        return await self._after(_tag(shard) + b"slates", after, limit)
-
-    async def _after(self, log: bytes, after: str, limit: int) -> list[tuple[str, bytes]]:
-        (found,) = await self._server.ask([("XRANGE", log, f"({after}" if after else "-", "+", "COUNT", limit)])
+        found = await self._after(_tag(shard) + b"slates", after, limit)
         return [(position.decode(), values[b"e"]) for position, values in found]
+
+    async def _after(self, log: bytes, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        (found,) = await self._server.ask([("XRANGE", log, f"({after}" if after else "-", "+", "COUNT", limit)])
+        return found
 
     async def trim(self, shard: int, through: str) -> int:
         at_ms, _, number = through.partition("-")
         if not (at_ms.isdecimal() and number.isdecimal()):
             raise StoreError(f"log position is {through!r}; expected one that this store gave")
-        first_kept = f"{at_ms}-{int(number) + 1}"
-        return int((await self._server.ask([("XTRIM", _tag(shard) + b"events", "MINID", first_kept)]))[0])
+        return int((await self._server.ask([_script(scripts.TRIM, [_tag(shard) + b"events"], through)]))[0])
+
+    async def log_id(self) -> str:
+        made = uuid.uuid4().hex[:12]
+        _, held = await self._server.ask([("SET", "recray:log_id", made, "NX"), ("GET", "recray:log_id")])
+        return held.decode()
+
+    def group(self, name: str, member: str, claim_idle_s: float) -> LogGroup:
+        return RedisGroup(self._server, [tag + b"events" for tag in self._tags()], name, member, claim_idle_s)
+
+    async def backlog(self, group: str) -> Backlog:
+        calls = [_script(scripts.BACKLOG, [tag + b"events"], group, _COUNTED) for tag in self._tags()]
+        answers = await self._server.ask(calls)
+        return Backlog(sum(n for n, _ in answers), max(ms for _, ms in answers) / 1_000)
+
+    async def erasures(self) -> dict[bytes, tuple[int, str]]:
+        answers = await self._server.ask([("HGETALL", tag + b"erased") for tag in self._tags()])
+        return {mark: (shard, at.decode()) for shard, held in enumerate(answers) for mark, at in held.items()}
+
+    async def forget_erasures(self, known: Mapping[bytes, tuple[int, str]]) -> None:
+        held = [(_tag(shard) + b"erased", mark, position) for mark, (shard, position) in known.items()]
+        await self._server.ask([_script(scripts.FORGET, [at], mark, position) for at, mark, position in held])
+
+    async def note(self, name: str, facts: bytes) -> None:
+        await self._server.ask([("SET", f"recray:note:{name}", facts)])
+
+    async def noted(self, name: str) -> bytes | None:
+        return (await self._server.ask([("GET", f"recray:note:{name}")]))[0]
+
+    def _tags(self) -> list[bytes]:
+        return [_tag(shard) for shard in range(self._settings.n_shards)]
 
     async def export(self, key: ProfileKey) -> dict[str, Any]:
         place = self._place(key)
@@ -167,13 +217,17 @@ class RedisStore:
     async def erase(self, key: ProfileKey) -> dict[str, int]:
         place = self._place(key)
         unexpired = await self._unexpired(place)
-        n_profiles, _ = await self._server.ask([("UNLINK", place.profile), ("UNLINK", place.served)])
-        events, slates = await self._owned(place, b"events"), await self._owned(place, b"slates")
+        keys = [place.profile, place.served, place.tag + b"events", place.tag + b"erased"]
+        ((n_profiles, last),) = await self._server.ask([_script(scripts.ERASE, keys, event_log.erasure_mark(place.digest))])
+        until = order(last.decode())
+        events = [entry for entry in await self._owned(place, b"events") if order(entry[0].decode()) <= until]
+        slates = await self._owned(place, b"slates")
         await self._drop("XDEL", place.tag + b"events", [position for position, _, _ in events])
         await self._drop("XDEL", place.tag + b"slates", [position for position, _, _ in slates])
         served = {*unexpired, *(name for _, _, name in slates)}
         await self._server.ask([("UNLINK", b"rec:" + name) for name in served])
-        marks = [mark for _, blob, _ in events for mark in place.marks(event_log.decode_event(blob))]
+        arrivals = [event_log.readable(blob) for _, blob, _ in events]
+        marks = [mark for arrival in arrivals if arrival is not None for mark in place.marks(arrival)]
         n_marks = await self._drop("UNLINK", None, marks)
         return {"profiles": n_profiles, "events": len(events), "slates": len(served), "marks": n_marks}
 
