@@ -33,17 +33,18 @@ class RedisGroup:
         }
 
     async def held(self, limit: int) -> dict[int, list[Held]]:
-        answers = await self._server.ask([("XPENDING", log, self._group, "-", "+", limit) for log in self._logs])
+        answers = await self._server.ask([_call(scripts.HELD, log, self._group, limit) for log in self._logs])
         own = self._member.encode()
         return {
-            shard: [Held(one["message_id"].decode(), one["consumer"] == own, one["times_delivered"]) for one in found]
+            shard: [Held(position.decode(), member == own, n_tries) for position, member, _, n_tries in found]
             for shard, found in enumerate(answers)
             if found
         }
 
     async def retry(self, positions: Mapping[int, Sequence[str]]) -> None:
         await self._server.ask([
-            ("XCLAIM", self._logs[shard], self._group, self._member, 0, *tried) for shard, tried in positions.items() if tried
+            _call(scripts.RETRY, self._logs[shard], self._group, self._member, *tried)
+            for shard, tried in positions.items() if tried
         ])  # fmt: skip
 
     async def finish(self, through: Mapping[int, str]) -> int:

@@ -207,6 +207,12 @@ return found
 """)
 """KEYS: log. ARGV: group, member, limit, claim time in ms, '>' or '0'. Returns position, entry, digest of each."""
 
+HELD: Final = Script("return redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[2])")
+"""KEYS: log. ARGV: group, limit. Returns position, member, idle ms, tries of each."""
+
+RETRY: Final = Script("return #redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(ARGV, 3))")
+"""KEYS: log. ARGV: group, member, positions. Returns how many were there."""
+
 FINISH: Final = Script(
     _FIRST_NEEDED
     + """
@@ -237,4 +243,4 @@ return {pending + n_new, math.max(now[1] * 1000 + math.floor(now[2] / 1000) - st
 """)
 """KEYS: log. ARGV: group, most new entries to count. Returns unfinished entries and the age in ms of the oldest."""
 
-ALL: Final = (APPEND, SETTLE, SETTINGS, LOAD, ERASE, FORGET, SERVED, OWNED, TRIM, BEGIN, TAKE, FINISH, BACKLOG)
+ALL: Final = (APPEND, SETTLE, SETTINGS, LOAD, ERASE, FORGET, SERVED, OWNED, TRIM, BEGIN, TAKE, HELD, RETRY, FINISH, BACKLOG)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -84,17 +85,15 @@ class Sender:
                 await asyncio.sleep(0.05)
                 continue
             self.n_acknowledged += len(batch)
-            try:
+            with suppress(StoreError):
                 await settle_profile(store, batch[self.n_acknowledged % 20].key)
-            except StoreError:
-                continue
             await asyncio.sleep(0.01)
         await store.close()
 
 
 async def committed(lake: Lake, above: int) -> None:
     """Wait until the lake holds more than it did."""
-    for _ in range(1_000):
+    for _ in range(3_000):
         if lake.sunk("tiny").read().n_written > above:
             return
         await asyncio.sleep(0.01)
@@ -133,9 +132,11 @@ async def test_no_acknowledged_event_is_lost_or_twice_in_the_lake_or_in_state(tm
         lake.write("tiny", {"titles": pa.table({n: pa.array(v, TITLES.field(n).type) for n, v in columns.items()})}, {})
         sender = Sender(settings)
         sending = asyncio.create_task(sender.run())
-        await kill_at_random(settings, servers, np.random.default_rng(20261122))
-        sender.stop = True
-        await sending
+        try:
+            await kill_at_random(settings, servers, np.random.default_rng(20261122))
+        finally:
+            sender.stop = True
+            await sending
         await asyncio.sleep(settings.sink.claim_idle_s)
         assert start_sink(settings, "drain").wait(60) == 0
         written = Counter(lake.events("tiny")["event_id"].to_pylist())

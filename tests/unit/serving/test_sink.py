@@ -174,7 +174,7 @@ class Killed(BaseException):
 
 
 async def test_a_sink_killed_between_any_two_steps_loses_nothing_and_repeats_nothing(world: World) -> None:
-    """Every call of the sink to its store, and every change of a file, is once the last to happen, and once the first not to."""
+    """Every call to the store and every change of a file is once the last that happens, and once the first that does not."""
     sent, survived, n = 0, 0, 0
     while survived < 2:
         await world.send(*range(sent, sent + 6))
