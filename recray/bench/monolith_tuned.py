@@ -36,6 +36,6 @@ def app() -> FastAPI:
         default_region=settings.serving.default_region,
     )
     limits = (1, settings.serving.max_concurrent_batches)
-    service = Service(parts, shelf, store, limits, settings.store.max_future_s,
+    service = Service(parts, shelf, store, limits, settings.store,
                       now_s=lambda: time.time_ns() // 1_000_000_000, new_id=lambda: uuid.uuid4().hex)  # fmt: skip
     return build_app(service, operator_only(settings.serving.admin_token), settings.slate)

@@ -22,6 +22,9 @@ class Counters:
             "recray_batch_requests", "Requests per batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
         )
         self.unlogged = Counter("recray_unlogged_slates", "Slates that could not be logged", registry=self.registry)
+        self.sink = Gauge(
+            "recray_sink", "Written, quarantined, lag_entries and lag_s of the sink", ("fact",), registry=self.registry
+        )
         self.bundle = Gauge("recray_bundle_loaded", "Bundles by alias", ("alias", "bundle"), registry=self.registry)
 
     def text(self) -> bytes:

@@ -224,7 +224,7 @@ def _operations(app: FastAPI, service: Service, operator: Operator) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(service.counters.text(), media_type="text/plain; version=0.0.4")
+        return Response(await service.metrics(), media_type="text/plain; version=0.0.4")
 
 
 _CONTENT_SECURITY = {"Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none'"}

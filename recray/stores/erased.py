@@ -14,6 +14,8 @@ from recray.stores.event_log import digest, erasure_mark
 from recray.stores.log_group import order
 
 _KEY: Final = ("user_id", "profile_id")
+PLACE: Final = ("log", "logged_at_ms", "logged_no")
+"""Columns that say where a row was logged; rows without them were imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,9 @@ class Erased:
 
     until: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
-    def holds(self, key: ProfileKey) -> bool:
-        """Whether the profile was ever erased."""
-        return bool(self.until) and erasure_mark(digest(key)).hex() in self.until
+    def of(self, key: ProfileKey) -> tuple[str, str] | None:
+        """The log and position of a profile's last erasure, or None."""
+        return self.until.get(erasure_mark(digest(key)).hex()) if self.until else None
 
     def without(self, rows: pa.Table, key: Sequence[str] = _KEY) -> pa.Table:
         """Rows but for the erased ones; `key` names the columns of user and profile.
@@ -40,7 +42,7 @@ class Erased:
         profiles = pl.DataFrame(pl.from_arrow(rows.select(list(key)))).unique()
         gone: Bools = np.zeros(rows.num_rows, np.bool_)
         for user_id, profile_id in profiles.iter_rows():
-            held = self.until.get(erasure_mark(digest(ProfileKey(user_id, profile_id))).hex())
+            held = self.of(ProfileKey(user_id, profile_id))
             if held is not None:
                 own = pc.and_(pc.equal(rows[key[0]], user_id), pc.equal(rows[key[1]], profile_id)).to_numpy()
                 gone |= own & ~after(rows, *held)

@@ -152,9 +152,8 @@ class SunkEvents:
                 held = self._rewritten(held, chosen, now_s)
             self._tidy(held, now_s, retired_s)
 
-    def rows_after(self, through: Mapping[str, str], known: Iterable[str]) -> pa.Table:
-        """Rows (SUNK) behind a position of each log ("" or absent: all of it), read from files other than the known ones."""
-        sunk = self.read()
+    def rows_after(self, sunk: Sunk, through: Mapping[str, str], known: Iterable[str]) -> pa.Table:
+        """Rows (SUNK) of a commit behind a position of each log ("" or absent: all), from files other than the known ones."""
         files = sorted(set(self.paths(sunk)) - set(known))
         rows = self._load(files)
         kept = [rows.filter(pa.array(after(rows, log, through.get(log, "")))) for log in sunk.through]
