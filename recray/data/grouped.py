@@ -33,7 +33,8 @@ def _by_profile(snapshot: Snapshot, n_blocks: int) -> Any:
     ]
     if not parts:
         raise DataError("there are no events to read; import a set with events, or serve one and let the sink write them")
-    return parts[0].union(*parts[1:]).groupby(_KEY, num_partitions=n_blocks)
+    events = parts[0].union(parts[1]) if len(parts) > 1 else parts[0]
+    return events.groupby(_KEY, num_partitions=n_blocks)
 
 
 def _rows(files: Sequence[str], columns: Sequence[str], erased: Erased, n_blocks: int) -> "ray.data.Dataset":

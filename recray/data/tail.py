@@ -1,7 +1,7 @@
 """Events that came after a snapshot of the lake: those that sinks carried over since, and those that are still in the log."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ from recray.catalog.titles import words as packed
 from recray.schema import ProfileKey, Words
 from recray.stores import event_log
 from recray.stores.lake import Lake, Snapshot
-from recray.stores.log_group import log_name, order
+from recray.stores.log_group import Entry, log_name, order
 from recray.stores.online import OnlineStore
 
 _PER_READ = 5_000
@@ -42,7 +42,8 @@ class Tail:
         """Read on, to the end of every log as of a moment after this call began.
 
         Logs are trimmed only behind what the lake holds. So when the lake did not move while they were read, nothing was
-        trimmed unseen; when it did, what it gained is read from there.
+        trimmed unseen. When it did, there may be a gap before what was read: that is forgotten, and what the lake gained is
+        read from there.
         """
         log_id = await self._store.log_id()
         while True:
@@ -51,9 +52,9 @@ class Tail:
                 self._add_rows(await asyncio.to_thread(self._sunk.rows_after, sunk, self._seen, self._known))
                 self._known = set(self._sunk.paths(sunk))
                 self._seen |= {log: max(position, self._seen.get(log, ""), key=order) for log, position in sunk.through.items()}
-            for shard in range(self._n_shards):
-                await self._read_log(shard, log_name(log_id, shard))
+            read = [await self._read_log(shard, log_name(log_id, shard)) for shard in range(self._n_shards)]
             if (await asyncio.to_thread(self._sunk.read)).through == sunk.through:
+                self._add_entries(log_id, read)
                 return
 
     def _add_rows(self, rows: pa.Table) -> None:
@@ -63,12 +64,16 @@ class Tail:
         for key, word in zip(known, words.tolist(), strict=True):
             self._words.setdefault(key, []).append(word)
 
-    async def _read_log(self, shard: int, log: str) -> None:
-        entries = await self._store.entries(shard, self._seen.get(log, ""), _PER_READ)
-        while entries:
-            for entry in entries:
-                arrival = event_log.readable(entry.blob)
-                if arrival is not None:
-                    self._words.setdefault(arrival.key, []).append(arrival.word)
-            self._seen[log] = entries[-1].position
-            entries = await self._store.entries(shard, self._seen[log], _PER_READ)
+    async def _read_log(self, shard: int, log: str) -> list[Entry]:
+        found = page = await self._store.entries(shard, self._seen.get(log, ""), _PER_READ)
+        while page:
+            page = await self._store.entries(shard, page[-1].position, _PER_READ)
+            found = found + page
+        return found
+
+    def _add_entries(self, log_id: str, read: Sequence[Sequence[Entry]]) -> None:
+        for shard, entries in enumerate(read):
+            for arrival in filter(None, (event_log.readable(entry.blob) for entry in entries)):
+                self._words.setdefault(arrival.key, []).append(arrival.word)
+            if entries:
+                self._seen[log_name(log_id, shard)] = entries[-1].position
