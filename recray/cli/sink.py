@@ -35,7 +35,7 @@ async def sunk(settings: Settings, data: str, url: str, *, until_empty: bool) ->
             await sink.drain()
         else:
             await sink.run(stop)
-        noted, backlog = await store.noted(GROUP), await store.backlog(GROUP)
+        noted, lag = await store.noted(GROUP), await store.lag(GROUP)
     finally:
         await store.close()
     facts = msgspec.json.decode(noted, type=SinkFacts) if noted else SinkFacts(data, 0, 0, 0)
@@ -45,7 +45,7 @@ async def sunk(settings: Settings, data: str, url: str, *, until_empty: bool) ->
         "quarantined": facts.n_quarantined - before.n_quarantined,
         "written_ever": facts.n_written,
         "quarantined_ever": facts.n_quarantined,
-        "left": backlog.n_entries,
+        "left": lag.n_entries,
     }
 
 

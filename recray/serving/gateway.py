@@ -182,7 +182,7 @@ def _profiles(app: FastAPI, service: Service) -> None:
 
     @app.delete(at)
     async def erase(user_id: one, profile_id: one) -> ORJSONResponse:
-        """Erase everything the online store holds about a profile."""
+        """Erase everything held about a profile; the sink hides it from the lake's readers."""
         key = ProfileKey(user_id, profile_id)
         erased = await service.store.erase(key)
         await service.store.scrub()

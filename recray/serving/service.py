@@ -181,12 +181,12 @@ class Service:
     async def sink(self) -> dict[str, Any] | None:
         """What sinks wrote and set aside, and what the log holds that is not in the lake; None when the store is silent."""
         try:
-            noted, backlog = await self.store.noted(GROUP), await self.store.backlog(GROUP)
+            noted, lag = await self.store.noted(GROUP), await self.store.lag(GROUP)
         except StoreError:
             return None
         facts = msgspec.json.decode(noted, type=SinkFacts) if noted else None
         said = {"data": facts.data, "written": facts.n_written, "quarantined": facts.n_quarantined} if facts else {}
-        return {**said, "lag_entries": backlog.n_entries, "lag_s": round(backlog.oldest_s, 3)}
+        return {**said, "lag_entries": lag.n_entries, "lag_s": round(lag.oldest_s, 3)}
 
     async def metrics(self) -> bytes:
         """The exposition of the counters, with the sink's figures as of now."""

@@ -30,7 +30,7 @@ class Held:
 
 
 @dataclass(slots=True, frozen=True)
-class Backlog:
+class Lag:
     """What a group has not finished: how many entries, and for how long the oldest has waited (0.0 when there is none)."""
 
     n_entries: int

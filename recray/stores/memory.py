@@ -13,7 +13,7 @@ from recray.errors import StoreError
 from recray.schema import ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
 from recray.stores import event_log
-from recray.stores.log_group import Backlog, Entry, LogGroup
+from recray.stores.log_group import Entry, Lag, LogGroup
 from recray.stores.memory_group import GroupState, MemoryGroup, needed
 from recray.stores.online import Arrival, ProfileRecord, Verdict
 
@@ -161,14 +161,14 @@ class MemoryStore:
         states = self._groups.setdefault(name, [GroupState() for _ in self._events])
         return MemoryGroup(self, states, member, claim_idle_s, self._now)
 
-    async def backlog(self, group: str) -> Backlog:
+    async def lag(self, group: str) -> Lag:
         ages, n_entries = [0.0], 0
         states = self._groups.get(group) or [GroupState() for _ in self._events]
         for log, state in zip(self._events, states, strict=True):
             waiting = [number for number in log.numbers if number > state.given or number in state.held]
             n_entries += len(waiting)
             ages += [self._now() - log.at_s[number] for number in waiting[:1]]
-        return Backlog(n_entries, max(ages))
+        return Lag(n_entries, max(ages))
 
     async def erasures(self) -> dict[bytes, tuple[int, str]]:
         return dict(self._erasures)

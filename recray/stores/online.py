@@ -15,7 +15,7 @@ import numpy as np
 from recray.features import fold
 from recray.features.fold import ProfileState
 from recray.schema import Event, ProfileKey, ProfileSettings, Words
-from recray.stores.log_group import Backlog, Entry, LogGroup
+from recray.stores.log_group import Entry, Lag, LogGroup
 
 
 class Verdict(StrEnum):
@@ -138,7 +138,7 @@ class OnlineStore(Protocol):
         """A member's view of a consumer group; a member that is idle for `claim_idle_s` loses its entries to the others."""
         ...
 
-    async def backlog(self, group: str) -> Backlog:
+    async def lag(self, group: str) -> Lag:
         """What a consumer group has still to finish, over all shards; counts at most 100,000 new entries of each."""
         ...
 

@@ -25,7 +25,7 @@ from recray.errors import DataError, StoreError
 from recray.schema import ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
 from recray.stores import event_log, scripts
-from recray.stores.log_group import Backlog, Entry, LogGroup, order
+from recray.stores.log_group import Entry, Lag, LogGroup, order
 from recray.stores.online import Arrival, ProfileRecord, Verdict
 from recray.stores.redis_group import RedisGroup
 from recray.stores.resp import Command, RespClient
@@ -182,10 +182,10 @@ class RedisStore:
     def group(self, name: str, member: str, claim_idle_s: float) -> LogGroup:
         return RedisGroup(self._server, [tag + b"events" for tag in self._tags()], name, member, claim_idle_s)
 
-    async def backlog(self, group: str) -> Backlog:
-        calls = [_script(scripts.BACKLOG, [tag + b"events"], group, _COUNTED) for tag in self._tags()]
+    async def lag(self, group: str) -> Lag:
+        calls = [_script(scripts.LAG, [tag + b"events"], group, _COUNTED) for tag in self._tags()]
         answers = await self._server.ask(calls)
-        return Backlog(sum(n for n, _ in answers), max(ms for _, ms in answers) / 1_000)
+        return Lag(sum(n for n, _ in answers), max(ms for _, ms in answers) / 1_000)
 
     async def erasures(self) -> dict[bytes, tuple[int, str]]:
         answers = await self._server.ask([("HGETALL", tag + b"erased") for tag in self._tags()])

@@ -222,7 +222,7 @@ return redis.call('XTRIM', KEYS[1], 'MINID', first_needed(KEYS[1], ARGV[2]))
 )
 """KEYS: log. ARGV: group, finished position. Returns how many entries were trimmed."""
 
-BACKLOG: Final = Script("""
+LAG: Final = Script("""
 if redis.call('EXISTS', KEYS[1]) == 0 then return {0, 0} end
 local reached, pending = '0-0', 0
 for _, facts in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
@@ -243,4 +243,4 @@ return {pending + n_new, math.max(now[1] * 1000 + math.floor(now[2] / 1000) - st
 """)
 """KEYS: log. ARGV: group, most new entries to count. Returns unfinished entries and the age in ms of the oldest."""
 
-ALL: Final = (APPEND, SETTLE, SETTINGS, LOAD, ERASE, FORGET, SERVED, OWNED, TRIM, BEGIN, TAKE, HELD, RETRY, FINISH, BACKLOG)
+ALL: Final = (APPEND, SETTLE, SETTINGS, LOAD, ERASE, FORGET, SERVED, OWNED, TRIM, BEGIN, TAKE, HELD, RETRY, FINISH, LAG)

@@ -408,7 +408,7 @@ async def test_members_of_a_group_share_the_log_and_hold_what_they_took(store: O
     assert [(each.position, each.is_own, each.n_tries) for each in held] == [
         (entry.position, n >= 6, 1) for n, entry in enumerate(entries)
     ]
-    assert (await store.backlog("sink")).n_entries == 10
+    assert (await store.lag("sink")).n_entries == 10
 
 
 async def test_finished_entries_are_forgotten_and_trimmed_up_to_what_others_hold(store: OnlineStore) -> None:
@@ -420,7 +420,7 @@ async def test_finished_entries_are_forgotten_and_trimmed_up_to_what_others_hold
     assert [each.position for each in (await one.held(100))[SHARD]] == await positions(store)
     assert await one.finish({SHARD: others[-1].position}) == 6
     assert await one.held(100) == {}
-    assert (await store.backlog("sink")).n_entries == 0
+    assert (await store.lag("sink")).n_entries == 0
 
 
 async def test_log_is_kept_for_the_group_that_is_furthest_behind(store: OnlineStore) -> None:

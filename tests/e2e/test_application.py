@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -158,6 +158,36 @@ def test_an_event_counts_once_however_often_it_is_sent(http: httpx.Client) -> No
     assert act(http, who, **one)["accepted"] == 1
     assert act(http, who, **one)["duplicates"] == 1
     assert ask(http, "homepage", who)["profile"]["n_events"] == 1
+
+
+def test_what_viewers_do_reaches_the_lake_by_itself_and_leaves_it_when_they_are_erased(http: httpx.Client, served: Any) -> None:
+    who, lake = stranger(), Lake(served.home / "lake")
+    content_ids = names(ask(http, "homepage", who))[:3]
+    for content_id in content_ids:
+        act(http, who, content_id, "play", progress=0.5)
+
+    def in_lake() -> list[str]:
+        held = lake.events(served.data)
+        return held.filter(pc.equal(held["user_id"], who["user_id"]))["content_id"].to_pylist()
+
+    until(lambda: sorted(in_lake()) == sorted(content_ids))
+    root = served.url
+    until(lambda: httpx.get(f"{root}/readyz").json()["sink"]["lag_entries"] == 0)
+    told = httpx.get(f"{root}/readyz").json()["sink"]
+    assert told["data"] == served.data
+    assert told["written"] >= 3
+    assert told["quarantined"] == 0
+    assert f'recray_sink{{fact="written"}} {float(told["written"])}' in httpx.get(f"{root}/metrics").text
+    http.delete(f"/profiles/{who['user_id']}/{who['profile_id']}").raise_for_status()
+    until(lambda: in_lake() == [])
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what goes on behind answers."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_a_list_of_events_is_judged_one_by_one(http: httpx.Client) -> None:

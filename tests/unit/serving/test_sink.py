@@ -100,7 +100,7 @@ async def test_events_reach_the_lake_once_with_all_their_facts_and_leave_the_log
     }
     assert int(row["event_at"].timestamp()) == NOON_S + 7
     assert await world.n_logged() == 0
-    assert (await world.store.backlog(GROUP)).n_entries == 0
+    assert (await world.store.lag(GROUP)).n_entries == 0
 
 
 async def test_batch_waits_until_it_is_old_or_full(world: World) -> None:
@@ -108,9 +108,9 @@ async def test_batch_waits_until_it_is_old_or_full(world: World) -> None:
     await world.send(*range(3))
     await sink.step()
     assert world.ids() == []
-    assert (await world.store.backlog(GROUP)).n_entries == 3
+    assert (await world.store.lag(GROUP)).n_entries == 3
     world.clock.at_s += 5
-    assert (await world.store.backlog(GROUP)).oldest_s == 5
+    assert (await world.store.lag(GROUP)).oldest_s == 5
     await sink.step()
     assert world.ids() == ids(*range(3))
     await world.send(*range(100, 300))
