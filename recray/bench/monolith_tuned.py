@@ -15,6 +15,7 @@ from recray.serving.service import Service
 from recray.serving.shelf import BundleShelf
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
 from recray.stores.connect import open_store
+from recray.stores.lake import Lake
 from recray.stores.registry import Registry
 
 
@@ -37,5 +38,6 @@ def app() -> FastAPI:
     )
     limits = (1, settings.serving.max_concurrent_batches)
     service = Service(parts, shelf, store, limits, settings.store,
-                      now_s=lambda: time.time_ns() // 1_000_000_000, new_id=lambda: uuid.uuid4().hex)  # fmt: skip
+                      now_s=lambda: time.time_ns() // 1_000_000_000, new_id=lambda: uuid.uuid4().hex,
+                      lake=Lake(settings.lake_dir))  # fmt: skip
     return build_app(service, operator_only(settings.serving.admin_token), settings.slate)

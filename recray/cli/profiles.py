@@ -14,9 +14,9 @@ from recray.schema import ProfileKey
 from recray.serving.sink_of_champion import champions_data
 from recray.settings import Settings
 from recray.stores.connect import open_store
-from recray.stores.erasures import carry_erasures
 from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
+from recray.stores.privacy import erase_profile, export_profile
 from recray.stores.registry import Registry
 
 _T = TypeVar("_T")
@@ -62,9 +62,13 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def export(user_id: str, profile_id: str, settings: SettingsFile = None, home: Home = None, json: JsonFile = None) -> None:
-        """Everything that the online store holds about a profile."""
-        key = ProfileKey(user_id, profile_id)
-        held = with_store(settings_from(settings, home), lambda store: store.export(key))
+        """Everything held about a profile: in the online store, and in the champion's data set."""
+        key, chosen = ProfileKey(user_id, profile_id), settings_from(settings, home)
+
+        async def work(store: OnlineStore) -> dict[str, Any]:
+            return await export_profile(store, Lake(chosen.lake_dir), champions_data(Registry(chosen.registry_dir)), key)
+
+        held = with_store(chosen, work)
         console.print_json(data=held)
         write_json(json, held)
 
@@ -74,12 +78,7 @@ def register(app: typer.Typer) -> None:
         key, chosen = ProfileKey(user_id, profile_id), settings_from(settings, home)
 
         async def work(store: OnlineStore) -> dict[str, int]:
-            erased = await store.erase(key)
-            await store.scrub()
-            data = champions_data(Registry(chosen.registry_dir))
-            if data is not None:
-                await carry_erasures(store, Lake(chosen.lake_dir).sunk(data))
-            return erased
+            return await erase_profile(store, Lake(chosen.lake_dir), champions_data(Registry(chosen.registry_dir)), key)
 
         erased = with_store(chosen, work)
         console.print(f"erased {key}: {erased}")

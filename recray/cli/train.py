@@ -46,8 +46,8 @@ def train_set(settings: Settings, data: str, *, publish: bool) -> "Outcome":
     start_ray(settings)
     from recray.cli.profiles import with_store
     from recray.cli.store import store_of
-    from recray.stores.erasures import carry_erasures
     from recray.stores.lake import Lake
+    from recray.stores.privacy import carry_erasures
     from train_app import train
 
     with step(f"train on {data}") as say, store_of(settings) as url:

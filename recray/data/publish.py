@@ -19,9 +19,9 @@ from recray.features.fold import ProfileState
 from recray.schema import ProfileKey, ProfileSettings
 from recray.settings import Settings
 from recray.stores.erased import Erased
-from recray.stores.erasures import carry_erasures
 from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
+from recray.stores.privacy import carry_erasures
 from recray.stores.sunk import SunkEvents
 
 _CHUNK: Final = 1_000

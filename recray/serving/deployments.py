@@ -35,6 +35,7 @@ from recray.serving.sink_of_champion import sink_for_champion
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
 from recray.settings import Settings
 from recray.stores.connect import open_store
+from recray.stores.lake import Lake
 from recray.stores.registry import Registry
 
 _T = TypeVar("_T")
@@ -196,6 +197,7 @@ class GatewayDeployment:
             settings.store,
             now_s=lambda: int(_wall_s()),
             new_id=lambda: uuid.uuid4().hex,
+            lake=Lake(settings.lake_dir),
         )
         self._following = asyncio.ensure_future(shelf.follow(serving.alias_poll_s))
         return build_app(self._service, operator_only(serving.admin_token), settings.slate)

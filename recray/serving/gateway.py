@@ -177,16 +177,14 @@ def _profiles(app: FastAPI, service: Service) -> None:
 
     @app.get(f"{at}/export")
     async def export(user_id: one, profile_id: one) -> ORJSONResponse:
-        """Everything held about a profile."""
-        return ORJSONResponse(await service.store.export(ProfileKey(user_id, profile_id)))
+        """Everything held about a profile, in the store and in the lake."""
+        return ORJSONResponse(await service.export(ProfileKey(user_id, profile_id)))
 
     @app.delete(at)
     async def erase(user_id: one, profile_id: one) -> ORJSONResponse:
-        """Erase everything held about a profile; the sink hides it from the lake's readers."""
+        """Erase everything held about a profile; readers of the lake see nothing more of it either."""
         key = ProfileKey(user_id, profile_id)
-        erased = await service.store.erase(key)
-        await service.store.scrub()
-        return ORJSONResponse({**asdict(key), "erased": erased})
+        return ORJSONResponse({**asdict(key), "erased": await service.erase(key)})
 
 
 def _operations(app: FastAPI, service: Service, operator: Operator) -> None:

@@ -31,7 +31,9 @@ from recray.serving.shelf import ALIASES, BundleShelf
 from recray.serving.sink import GROUP, SinkFacts
 from recray.settings import StoreSettings
 from recray.stores.event_log import SlateServed, decode_slate, encode_slate, settle_profile
+from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
+from recray.stores.privacy import erase_profile, export_profile
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Service:
     events: StoreSettings
     now_s: Callable[[], int]
     new_id: Callable[[], str]
+    lake: Lake
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
@@ -167,6 +170,18 @@ class Service:
     async def profile(self, key: ProfileKey) -> ProfileSettings:
         """A profile's settings; defaults for an unknown one."""
         return (await self.store.read([key]))[0].settings
+
+    async def export(self, key: ProfileKey) -> dict[str, Any]:
+        """Everything held about a profile, in the store and in the data set that is served."""
+        return await export_profile(self.store, self.lake, self._data(), key)
+
+    async def erase(self, key: ProfileKey) -> dict[str, int]:
+        """Erase a profile from the store and from what readers of the data set see; returns how much that was."""
+        return await erase_profile(self.store, self.lake, self._data(), key)
+
+    def _data(self) -> str:
+        bundle = self.shelf.champion()
+        return bundle.manifest.get("data", {}).get("name", "") if bundle else ""
 
     async def readiness(self) -> dict[str, Any]:
         """What can be answered: the bundle in charge, the store's round trip, and bundles that were refused."""

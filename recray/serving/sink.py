@@ -19,10 +19,10 @@ from recray.errors import RecrayError
 from recray.features import fold
 from recray.settings import Settings
 from recray.stores import event_log
-from recray.stores.erasures import carry_erasures
 from recray.stores.lake import Lake
 from recray.stores.log_group import Entry, log_name, order
 from recray.stores.online import Arrival, OnlineStore
+from recray.stores.privacy import carry_erasures
 from recray.stores.sunk import QUARANTINE, SUNK, Batch, logged
 
 GROUP: Final = "sink"

@@ -17,7 +17,7 @@ async def sink_for_champion(settings: Settings, store: OnlineStore, stop: asynci
     poll_s = settings.serving.alias_poll_s
     while not stop.is_set():
         data = champions_data(registry)
-        if data is None or data not in lake.names():
+        if data not in lake.names():
             await _slept(stop, poll_s)
             continue
         over = asyncio.Event()
@@ -29,10 +29,10 @@ async def sink_for_champion(settings: Settings, store: OnlineStore, stop: asynci
         await running
 
 
-def champions_data(registry: Registry) -> str | None:
-    """The data set that the champion was trained on; None without a champion."""
+def champions_data(registry: Registry) -> str:
+    """The data set that the champion was trained on; empty without a champion."""
     champion = registry.alias("champion")
-    return registry.manifest(champion).get("data", {}).get("name") if champion else None
+    return registry.manifest(champion).get("data", {}).get("name", "") if champion else ""
 
 
 async def _slept(stop: asyncio.Event, seconds: float) -> bool:

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from recray.errors import DataError
 from recray.features.fold import MAX_TITLES
-from recray.schema import EVENTS, TABLES
+from recray.schema import EVENTS, TABLES, ProfileKey
 from recray.stores.erased import Erased
 from recray.stores.event_parts import ORDER, between, by_day, first_rows, in_order, overlapping
 from recray.stores.lake_check import checked
@@ -147,6 +147,23 @@ class Lake:
         # One file per day is sorted as written, and days come in order; only a day of several files needs sorting.
         sorted_already = len({Path(file).parent for file in there.imported}) == len(there.imported)
         return (parts[0] if sorted_already else in_order(parts[0])).select(wanted)
+
+    def events_of(self, name: str, key: ProfileKey) -> pa.Table:
+        """One profile's events in a set, as `events` gives them; looks through all files of the set.
+
+        Raises:
+            DataError: no such set, or a corrupt file.
+        """
+        there = self.snapshot(name)
+        own = (pc.field("user_id") == key.user_id) & (pc.field("profile_id") == key.profile_id)
+        with self._reading(name, self._path(name) / "events"):
+            parts = [
+                there.erased.without(ds.dataset(files, schema=schema, format="parquet").to_table(filter=own)).select(
+                    EVENTS.names
+                )
+                for files, schema in ((there.imported, EVENTS), (there.sunk, SUNK))
+            ]
+        return first_rows(in_order(pa.concat_tables(parts)))
 
     def snapshot(self, name: str) -> Snapshot:
         """Everything that a set's events are read from at one moment, for readers that take their time.

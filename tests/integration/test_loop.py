@@ -84,7 +84,7 @@ class Viewers:
             for key in list(touched)[::2]:
                 await settle_profile(store, key)
             touched.clear()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
         await store.close()
 
     def _event(self, draw: np.random.Generator, now_s: int, n: int) -> Feedback:
@@ -137,7 +137,6 @@ def by_hand(settings: Settings) -> dict[ProfileKey, bytes]:
 def test_state_of_training_and_of_serving_are_the_same_bytes_while_events_arrive(settings: Settings) -> None:
     alive = viewers(settings)
     bound_data(settings)
-    publish(Lake(settings.lake_dir), "world", RedisStore(settings.store.url, settings.store), settings)
     alive.act(n_batches=20)
     stream = threading.Thread(target=alive.act)
     sink = multiprocessing.get_context("spawn").Process(
