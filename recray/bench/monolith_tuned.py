@@ -18,6 +18,7 @@ from recray.serving.shelf import BundleShelf
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
 from recray.serving.warm import warm
 from recray.stores.connect import open_store
+from recray.stores.lake import Lake
 from recray.stores.registry import Registry
 
 
@@ -49,5 +50,5 @@ def app() -> FastAPI:
     limits = (1, settings.serving.max_concurrent_batches)
     counters = Counters()
     cache = open_cache(settings, parts, store, counters, _now_s, _new_id)
-    service = Service(parts, shelf, store, limits, settings.store.max_future_s, _now_s, _new_id, counters, cache)
+    service = Service(parts, shelf, store, limits, settings.store, _now_s, _new_id, Lake(settings.lake_dir), counters, cache)
     return build_app(service, operator_only(settings.serving.admin_token), settings)

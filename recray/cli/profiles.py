@@ -11,9 +11,13 @@ from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_f
 from recray.cli.store import store_of
 from recray.errors import RequestError, StoreError
 from recray.schema import ProfileKey
+from recray.serving.sink_of_champion import champions_data
 from recray.settings import Settings
 from recray.stores.connect import open_store
+from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
+from recray.stores.privacy import erase_profile, export_profile
+from recray.stores.registry import Registry
 
 _T = TypeVar("_T")
 
@@ -58,22 +62,24 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def export(user_id: str, profile_id: str, settings: SettingsFile = None, home: Home = None, json: JsonFile = None) -> None:
-        """Everything that the online store holds about a profile."""
-        key = ProfileKey(user_id, profile_id)
-        held = with_store(settings_from(settings, home), lambda store: store.export(key))
+        """Everything held about a profile: in the online store, and in the champion's data set."""
+        key, chosen = ProfileKey(user_id, profile_id), settings_from(settings, home)
+
+        async def work(store: OnlineStore) -> dict[str, Any]:
+            return await export_profile(store, Lake(chosen.lake_dir), champions_data(Registry(chosen.registry_dir)), key)
+
+        held = with_store(chosen, work)
         console.print_json(data=held)
         write_json(json, held)
 
     @app.command()
     def erase(user_id: str, profile_id: str, settings: SettingsFile = None, home: Home = None, json: JsonFile = None) -> None:
-        """Erase everything that the online store holds about a profile."""
-        key = ProfileKey(user_id, profile_id)
+        """Erase everything held about a profile; readers of the champion's data set see nothing more of it either."""
+        key, chosen = ProfileKey(user_id, profile_id), settings_from(settings, home)
 
         async def work(store: OnlineStore) -> dict[str, int]:
-            erased = await store.erase(key)
-            await store.scrub()
-            return erased
+            return await erase_profile(store, Lake(chosen.lake_dir), champions_data(Registry(chosen.registry_dir)), key)
 
-        erased = with_store(settings_from(settings, home), work)
+        erased = with_store(chosen, work)
         console.print(f"erased {key}: {erased}")
         write_json(json, erased)

@@ -44,13 +44,17 @@ def start_ray(settings: Settings) -> None:
 def train_set(settings: Settings, data: str, *, publish: bool) -> "Outcome":
     """Train on a set of the lake, show the figures, and publish to the settings' store."""
     start_ray(settings)
+    from recray.cli.profiles import with_store
     from recray.cli.store import store_of
+    from recray.stores.lake import Lake
+    from recray.stores.privacy import carry_erasures
     from train_app import train
 
     with step(f"train on {data}") as say, store_of(settings) as url:
         from recray.stores.connect import open_store
         from recray.training import tracking
 
+        with_store(settings, lambda held: carry_erasures(held, Lake(settings.lake_dir).sunk(data)))
         store = open_store(settings.store, url) if publish else None
         tracker = tracking.start(f"train-{data}", settings.model_dump(mode="json"), settings.home / "tracking", os.environ)
         try:

@@ -13,36 +13,64 @@ import ray.data
 
 from recray.catalog.titles import words as packed
 from recray.data.replay import Draw, Moment, moments
+from recray.errors import DataError
 from recray.features import fold
 from recray.features.fold import ProfileState
-from recray.schema import Objective, ProfileKey, ProfileSettings
+from recray.schema import Objective, ProfileKey, ProfileSettings, Words
+from recray.stores.erased import PLACE, Erased
+from recray.stores.event_parts import first_rows, in_order
+from recray.stores.lake import Snapshot
 
 _COLUMNS: Final = ["event_id", "user_id", "profile_id", "content_id", "action", "event_at", "value", "progress", "device"]
 _KEY: Final = ["user_id", "profile_id"]
 
 
-def _by_profile(files: Sequence[str], n_blocks: int) -> Any:
-    events = ray.data.read_parquet(list(files), override_num_blocks=n_blocks).select_columns(_COLUMNS)
+def _by_profile(snapshot: Snapshot, n_blocks: int) -> Any:
+    parts = [
+        _rows(files, columns, snapshot.erased, n_blocks)
+        for files, columns in ((snapshot.imported, _COLUMNS), (snapshot.sunk, [*_COLUMNS, *PLACE]))
+        if files
+    ]
+    if not parts:
+        raise DataError("there are no events to read; import a set with events, or serve one and let the sink write them")
+    events = parts[0].union(parts[1]) if len(parts) > 1 else parts[0]
     return events.groupby(_KEY, num_partitions=n_blocks)
 
 
-def folded(files: Sequence[str], number_of: Mapping[str, int], n_blocks: int) -> "ray.data.Dataset":
-    """One row per profile: user_id, profile_id, state."""
-    known = {"number_of": ray.put(dict(number_of))}
-    return _by_profile(files, n_blocks).map_groups(_fold_profile, fn_kwargs=known, batch_format="pyarrow")
+def _rows(files: Sequence[str], columns: Sequence[str], erased: Erased, n_blocks: int) -> "ray.data.Dataset":
+    """Events that count, from files of one kind."""
+    rows = ray.data.read_parquet(list(files), columns=list(columns), override_num_blocks=n_blocks)
+    if erased.until:
+        rows = rows.map_batches(erased.without, batch_format="pyarrow", batch_size=None)
+    return rows.select_columns(_COLUMNS)
 
 
-def _fold_profile(events: pa.Table, number_of: Any) -> pa.Table:
+def _words(events: pa.Table, number_of: Any, repeats: bool) -> Words:
+    """All events of one profile as packed events, ascending, each once."""
+    once = first_rows(in_order(events)) if repeats else events
+    return np.unique(packed(once, ray.get(number_of))[0])
+
+
+def folded(snapshot: Snapshot, number_of: Mapping[str, int], n_blocks: int) -> "ray.data.Dataset":
+    """One row per profile: user_id, profile_id, state.
+
+    Raises:
+        DataError: the snapshot has no events.
+    """
+    known = {"number_of": ray.put(dict(number_of)), "repeats": bool(snapshot.sunk)}
+    return _by_profile(snapshot, n_blocks).map_groups(_fold_profile, fn_kwargs=known, batch_format="pyarrow")
+
+
+def _fold_profile(events: pa.Table, number_of: Any, repeats: bool) -> pa.Table:
     """All events of one profile -> its encoded state."""
-    words = np.unique(packed(events, ray.get(number_of))[0])
-    state = fold.encode(fold.fold(ProfileState(), words))
+    state = fold.encode(fold.fold(ProfileState(), _words(events, number_of, repeats)))
     return events.select(_KEY).slice(0, 1).append_column("state", pa.array([state], pa.binary()))
 
 
-def _replay_profile(events: pa.Table, number_of: Any, draws: Mapping[str, Draw]) -> pa.Table:
+def _replay_profile(events: pa.Table, number_of: Any, repeats: bool, draws: Mapping[str, Draw]) -> pa.Table:
     """All events of one profile -> one row per replayed moment of every draw, tagged with the draw's name."""
     key = ProfileKey(events["user_id"][0].as_py(), events["profile_id"][0].as_py())
-    words = np.unique(packed(events, ray.get(number_of))[0])
+    words = _words(events, number_of, repeats)
     found = [(name, moment) for name, draw in draws.items() for moment in moments(key, words, draw)]
     return pa.table(
         {
@@ -58,10 +86,14 @@ def _replay_profile(events: pa.Table, number_of: Any, draws: Mapping[str, Draw])
     )
 
 
-def replay(files: Sequence[str], number_of: Mapping[str, int], draws: Mapping[str, Draw], n_blocks: int) -> "ray.data.Dataset":
-    """Moments of every profile in event files, as a Ray Data set with one row per moment."""
-    known = {"number_of": ray.put(dict(number_of)), "draws": dict(draws)}
-    return _by_profile(files, n_blocks).map_groups(_replay_profile, fn_kwargs=known, batch_format="pyarrow")
+def replay(snapshot: Snapshot, number_of: Mapping[str, int], draws: Mapping[str, Draw], n_blocks: int) -> "ray.data.Dataset":
+    """Moments of every profile in a snapshot's events, as a Ray Data set with one row per moment.
+
+    Raises:
+        DataError: the snapshot has no events.
+    """
+    known = {"number_of": ray.put(dict(number_of)), "repeats": bool(snapshot.sunk), "draws": dict(draws)}
+    return _by_profile(snapshot, n_blocks).map_groups(_replay_profile, fn_kwargs=known, batch_format="pyarrow")
 
 
 def as_moments(table: pa.Table) -> list[Moment]:

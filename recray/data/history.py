@@ -12,12 +12,12 @@ from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.schema import Floats, ProfileKey
 from recray.settings import Settings
-from recray.stores.lake import Lake
+from recray.stores.lake import Lake, Snapshot
 
 
 @dataclass(frozen=True)
 class History:
-    """A data set in memory, but for its raw events, which Ray Data reads from `event_files`.
+    """A data set in memory, but for its raw events, which Ray Data reads from the files of `snapshot`.
 
     `content` [n_titles, dim] are the content vectors, which do not depend on time; `keys` says who profile 0, 1, ... is.
     """
@@ -31,7 +31,7 @@ class History:
     keys: list[ProfileKey]
     number_of: dict[str, int]
     content: Floats
-    event_files: list[str]
+    snapshot: Snapshot
     periods: Boundaries
 
     def until(self, moment_s: int) -> Interactions:
@@ -67,6 +67,6 @@ def open_history(lake: Lake, name: str, settings: Settings) -> History:
         keys=keys,
         number_of=number_of,
         content=content_vectors(titles, settings.sources.content_dim, settings.training.seed),
-        event_files=lake.event_files(name),
+        snapshot=lake.snapshot(name),
         periods=time_split(plays.at_s, settings.split),
     )

@@ -1,7 +1,7 @@
 """Where each part runs: settings -> the bound Serve graph. One request path, two placements.
 
-`fused`: every part inside the gateway's replicas. `composed`: features, candidates and each ranker are deployments of
-their own, each with its own autoscaling bounds.
+`fused`: every part of a request inside the gateway's replicas. `composed`: features, candidates and each ranker are deployments
+of their own, each with its own autoscaling bounds. The sink is one in both.
 """
 
 import logging
@@ -19,6 +19,7 @@ from recray.serving.deployments import (
     FeatureLookupDeployment,
     GatewayDeployment,
     RankerDeployment,
+    SinkDeployment,
 )
 from recray.settings import ReplicaBounds, Settings
 
@@ -59,9 +60,12 @@ def compose(settings: Settings) -> serve.Application:
         return serve.deployment(kind).options(name=name, **_options(bounds))
 
     gateway = deployment(GatewayDeployment, "Gateway", serving.gateway)
+    # Bound to the gateway so that Serve runs it: what viewers do reaches the lake without anyone asking.
+    sink = {"sink": deployment(SinkDeployment, "Sink", ReplicaBounds(cpus=settings.sink.cpus)).bind(given)}
     if serving.topology == "fused":
-        return gateway.bind(given)
+        return gateway.bind(given, sink)
     handles: dict[str, Any] = {
+        **sink,
         "features": deployment(FeatureLookupDeployment, "FeatureLookup", serving.features).bind(given),
         "candidates": deployment(CandidateGeneratorDeployment, "CandidateGenerator", serving.candidates).bind(given),
         "ranking": {name: deployment(RankerDeployment, f"Ranker-{name}", serving.ranker).bind(given) for name in RANKERS},

@@ -36,6 +36,9 @@ class Counters:
         self.joined = Counter("recray_response_cache_joined", "Requests that shared a computation", registry=self.registry)
         self.kept_bytes = Counter("recray_response_cache_kept_bytes", "Bytes kept in the store", registry=self.registry)
         self.copies_bytes = Gauge("recray_response_cache_l1_bytes", "Bytes held in this replica", registry=self.registry)
+        self.sink = Gauge(
+            "recray_sink", "Written, quarantined, lag_entries and lag_s of the sink", ("fact",), registry=self.registry
+        )
         self.bundle = Gauge("recray_bundle_loaded", "Bundles by alias", ("alias", "bundle"), registry=self.registry)
 
     def count(self, answers: Sequence[Answer]) -> None:

@@ -33,10 +33,12 @@ from recray.serving.counters import Counters
 from recray.serving.gateway import build_app
 from recray.serving.service import Service
 from recray.serving.shelf import BundleShelf
+from recray.serving.sink_of_champion import sink_for_champion
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
 from recray.serving.warm import warm
 from recray.settings import Settings
 from recray.stores.connect import open_store
+from recray.stores.lake import Lake
 from recray.stores.registry import Registry
 
 _T = TypeVar("_T")
@@ -56,6 +58,10 @@ def _settings(given: dict[str, Any]) -> Settings:
     torch.set_num_threads(_THREADS)
     threadpool_limits(_THREADS)
     return settings_module.load(None, os.environ, **given)
+
+
+def _wall_s() -> float:
+    return time.time_ns() / 1_000_000_000
 
 
 def _shelf(settings: Settings, *, with_rankers: bool) -> BundleShelf:
@@ -141,6 +147,26 @@ class RemoteRanking:
         return await _answer(self.handles[ranker].predict.remote(bundle_id, ranker, batch), "rank")
 
 
+class SinkDeployment:
+    """Wraps the champion's `Sink`; nobody calls it. State: its task, which starts over by itself when something fails."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        settings = _settings(given)
+        self._stop = asyncio.Event()
+        store = open_store(settings.store, settings.store.url)
+        self._running = asyncio.ensure_future(sink_for_champion(settings, store, self._stop, _wall_s))
+
+    async def check_health(self) -> None:
+        """Ray's health check: the task runs; one that ended by a fault of ours is worth a new replica."""
+        if self._running.done():
+            self._running.result()
+
+    async def __del__(self) -> None:
+        """Ray's way to say that the replica ends: what is in the log goes to the lake first."""
+        self._stop.set()
+        await self._running
+
+
 @serve.ingress()
 class GatewayDeployment:
     """Wraps `Service` behind its FastAPI application. State: the service, its shelf and its store's connections.
@@ -157,11 +183,11 @@ class GatewayDeployment:
         settings, shelf = self._settings, self._shelf
         store = open_store(settings.store, settings.store.url)
         remote = self._handles
-        features: FeatureLookup = RemoteProfiles(remote["features"]) if remote else StoredProfiles(store)
+        features: FeatureLookup = RemoteProfiles(remote["features"]) if "features" in remote else StoredProfiles(store)
         candidates: CandidateLookup = (
-            RemoteCandidates(remote["candidates"]) if remote else LocalCandidates(shelf, settings.sources)
+            RemoteCandidates(remote["candidates"]) if "candidates" in remote else LocalCandidates(shelf, settings.sources)
         )
-        ranking: Ranking = RemoteRanking(remote["ranking"]) if remote else LocalRanking(shelf)
+        ranking: Ranking = RemoteRanking(remote["ranking"]) if "ranking" in remote else LocalRanking(shelf)
         serving = settings.serving
         parts = Parts(
             experiments=Experiments.load(settings.experiments_file),
@@ -180,9 +206,10 @@ class GatewayDeployment:
             shelf,
             store,
             (serving.max_batch, serving.max_concurrent_batches),
-            settings.store.max_future_s,
+            settings.store,
             _now_s,
             _new_id,
+            Lake(settings.lake_dir),
             counters,
             open_cache(settings, parts, store, counters, _now_s, _new_id),
         )

@@ -17,6 +17,7 @@ from recray.features.fold import pack, packed_value
 from recray.features.items import Items
 from recray.schema import ACTION_OF, DEVICE_OF, Action, Device, Event, ProfileKey, word
 from recray.serving.asking import DEVICES
+from recray.settings import StoreSettings
 from recray.stores.event_log import derived_event_id
 from recray.stores.online import Arrival, OnlineStore
 
@@ -62,7 +63,7 @@ class Intake:
     """Takes events in. Stateless: the store holds everything."""
 
     store: OnlineStore
-    max_future_s: int
+    limits: StoreSettings
     settle: Callable[[ProfileKey], None]
 
     async def take(self, feedback: Sequence[Feedback], items: Items, now_s: int) -> list[str]:
@@ -75,7 +76,7 @@ class Intake:
         verdicts: list[str] = []
         for one in feedback:
             try:
-                arrivals.append(arrival(one, items, now_s, self.max_future_s))
+                arrivals.append(arrival(one, items, now_s, self.limits))
                 verdicts.append("")
             except RequestError as problem:
                 verdicts.append(f"rejected: {problem}")
@@ -85,18 +86,15 @@ class Intake:
         return [verdict or next(stored).value for verdict in verdicts]
 
 
-def arrival(feedback: Feedback, items: Items, now_s: int, max_future_s: int) -> Arrival:
+def arrival(feedback: Feedback, items: Items, now_s: int, limits: StoreSettings) -> Arrival:
     """The event in the form in which it is stored.
 
     Raises:
         UnknownTitleError: the title is not in the catalogue.
-        RequestError: it lies in the future, or a rating without a value.
+        RequestError: it lies too far in the future or in the past, or a rating without a value.
     """
     at_s = feedback.at_s(now_s)
-    if at_s > now_s + max_future_s:
-        raise RequestError(
-            f"timestamp is {at_s - now_s} s in the future; at most {max_future_s} s are accepted: set the client's clock"
-        )
+    _check_time(at_s - now_s, limits)
     action = ACTION_OF[feedback.action]
     if action == Action.RATE and feedback.value is None:
         raise RequestError("action 'rate' came without value; expected stars from 0.5 to 5")
@@ -109,9 +107,9 @@ def arrival(feedback: Feedback, items: Items, now_s: int, max_future_s: int) -> 
         content_id=feedback.content_id,
         action=action,
         event_at_s=at_s,
-        value=feedback.value,
-        watch_s=feedback.watch_s,
-        progress=feedback.progress,
+        value=_single(feedback.value),
+        watch_s=_single(feedback.watch_s),
+        progress=_single(feedback.progress),
         device=device,
         recommendation_id=feedback.recommendation_id,
         row=feedback.row,
@@ -119,6 +117,24 @@ def arrival(feedback: Feedback, items: Items, now_s: int, max_future_s: int) -> 
     )
     if not event.event_id:
         event = Event(**{name: getattr(event, name) for name in Event.__slots__} | {"event_id": derived_event_id(event)})
-    value = packed_value(action, feedback.value, feedback.progress)
+    value = packed_value(action, event.value, event.progress)
     packed = pack(*(np.array([part]) for part in (at_s, number, int(action), int(device), value)))
     return Arrival(event, int(packed[0]), now_s)
+
+
+def _check_time(ahead_s: int, limits: StoreSettings) -> None:
+    if ahead_s > limits.max_future_s:
+        raise RequestError(
+            f"timestamp is {ahead_s} s in the future; at most {limits.max_future_s} s are accepted: set the client's clock"
+        )
+    if -ahead_s > limits.max_late_s:
+        # Its dedup mark may have gone: taken again, it would count twice.
+        raise RequestError(
+            f"timestamp is {-ahead_s} s in the past; at most {limits.max_late_s} s are accepted: bring older events in with "
+            "'recray import files'"
+        )
+
+
+def _single(number: float | None) -> float | None:
+    """A number as the tables hold it, so that an event packs alike when it comes and when it is read back."""
+    return None if number is None else float(np.float32(number))

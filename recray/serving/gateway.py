@@ -134,16 +134,14 @@ def _profiles(app: FastAPI, service: Service) -> None:
 
     @app.get(f"{at}/export")
     async def export(user_id: one, profile_id: one) -> Json:
-        """Everything held about a profile."""
-        return Json(await service.store.export(ProfileKey(user_id, profile_id)))
+        """Everything held about a profile, in the store and in the lake."""
+        return Json(await service.export(ProfileKey(user_id, profile_id)))
 
     @app.delete(at)
     async def erase(user_id: one, profile_id: one) -> Json:
-        """Erase everything the online store holds about a profile."""
+        """Erase everything held about a profile; readers of the lake see nothing more of it either."""
         key = ProfileKey(user_id, profile_id)
-        erased = await service.store.erase(key)
-        await service.store.scrub()
-        return Json({**asdict(key), "erased": erased})
+        return Json({**asdict(key), "erased": await service.erase(key)})
 
 
 def _operations(app: FastAPI, service: Service, operator: Operator) -> None:
@@ -181,7 +179,7 @@ def _operations(app: FastAPI, service: Service, operator: Operator) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(service.counters.text(), media_type="text/plain; version=0.0.4")
+        return Response(await service.metrics(), media_type="text/plain; version=0.0.4")
 
 
 _CONTENT_SECURITY = {"Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none'"}

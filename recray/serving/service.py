@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from recray.bundle import Bundle
 from recray.errors import ModelError, StoreError, UnknownRecommendationError
 from recray.experiments.assign import Assignment
@@ -29,8 +31,12 @@ from recray.serving.counters import Counters
 from recray.serving.feedback import Feedback, Intake, arrival
 from recray.serving.reply import Reply, fresh
 from recray.serving.shelf import ALIASES, BundleShelf
+from recray.serving.sink import GROUP, SinkFacts
+from recray.settings import StoreSettings
 from recray.stores.event_log import SlateServed, decode_slate, encode_slate, settle_profile
+from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
+from recray.stores.privacy import erase_profile, export_profile
 
 _log = logging.getLogger(__name__)
 
@@ -53,9 +59,10 @@ class Service:
     shelf: BundleShelf
     store: OnlineStore
     limits: tuple[int, int]
-    max_future_s: int
+    events: StoreSettings
     now_s: Callable[[], int]
     new_id: Callable[[], str]
+    lake: Lake
     counters: Counters = field(default_factory=Counters)
     cache: ResponseCache | None = None
 
@@ -65,7 +72,7 @@ class Service:
         self._views = fingerprint()
         self._behind: set[asyncio.Task[Any]] = set()
         self._settling: set[ProfileKey] = set()
-        self._intake = Intake(self.store, self.max_future_s, self._settle)
+        self._intake = Intake(self.store, self.events, self._settle)
 
     def champion(self) -> Bundle:
         """The bundle in charge.
@@ -127,7 +134,7 @@ class Service:
             UnknownTitleError: the title is not in the catalogue.
             RequestError: the event cannot be taken.
         """
-        arrival(event, self.champion().items, self.now_s(), self.max_future_s)
+        arrival(event, self.champion().items, self.now_s(), self.events)
 
     def _settle(self, key: ProfileKey) -> None:
         if key not in self._settling:
@@ -182,6 +189,18 @@ class Service:
         """A profile's settings; defaults for an unknown one."""
         return (await self.store.read([key]))[0].settings
 
+    async def export(self, key: ProfileKey) -> dict[str, Any]:
+        """Everything held about a profile, in the store and in the data set that is served."""
+        return await export_profile(self.store, self.lake, self._data(), key)
+
+    async def erase(self, key: ProfileKey) -> dict[str, int]:
+        """Erase a profile from the store and from what readers of the data set see; returns how much that was."""
+        return await erase_profile(self.store, self.lake, self._data(), key)
+
+    def _data(self) -> str:
+        bundle = self.shelf.champion()
+        return bundle.manifest.get("data", {}).get("name", "") if bundle else ""
+
     async def readiness(self) -> dict[str, Any]:
         """What can be answered: the bundle in charge, the store's round trip, and bundles that were refused."""
         bundle = self.shelf.champion()
@@ -189,7 +208,25 @@ class Service:
             store_ms: float | None = round(await self.store.ping() * 1_000, 3)
         except StoreError:
             store_ms = None
-        return {"bundle": bundle.id if bundle else None, "store_ms": store_ms, "refused": self.shelf.refused}
+        facts = {"bundle": bundle.id if bundle else None, "store_ms": store_ms, "refused": self.shelf.refused}
+        return facts | {"sink": await self.sink()}
+
+    async def sink(self) -> dict[str, Any] | None:
+        """What sinks wrote and set aside, and what the log holds that is not in the lake; None when the store is silent."""
+        try:
+            noted, lag = await self.store.noted(GROUP), await self.store.lag(GROUP)
+        except StoreError:
+            return None
+        facts = msgspec.json.decode(noted, type=SinkFacts) if noted else None
+        said = {"data": facts.data, "written": facts.n_written, "quarantined": facts.n_quarantined} if facts else {}
+        return {**said, "lag_entries": lag.n_entries, "lag_s": round(lag.oldest_s, 3)}
+
+    async def metrics(self) -> bytes:
+        """The exposition of the counters, with the sink's figures as of now."""
+        for name, value in (await self.sink() or {}).items():
+            if name != "data":
+                self.counters.sink.labels(name).set(value)
+        return self.counters.text()
 
     async def bundles(self) -> dict[str, Any]:
         """The registry's bundles, newest first, with their manifests' headline facts."""

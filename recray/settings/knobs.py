@@ -1,7 +1,7 @@
 """Every knob once, with its unit, bound and default. Values only: nothing here reads a file or the environment."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -153,6 +153,41 @@ class StoreSettings(Knobs):
     timeout_s: Seconds = 0.25
     max_future_s: Annotated[int, Field(ge=0)] = 300
 
+    @property
+    def max_late_s(self) -> int:
+        """How old an event may be when it comes: while younger, a copy of it still meets the dedup mark of the first.
+
+        A mark is set at most `max_future_s` before the event's own time; clocks of two gateways may differ by as much again.
+        """
+        return max(self.dedup_ttl_s - 2 * self.max_future_s, 0)
+
+
+class SinkSettings(Knobs):
+    """What carries the event log into the lake: when a batch is full, and when its small files are merged.
+
+    An entry that cannot be read is tried `tries` times, `max_age_s` apart, before it is set aside. Files that a merge or an
+    erasure replaced stay for `retired_s`, for readers that are under way.
+    """
+
+    max_rows: Count = 20_000
+    max_bytes: Count = 16_000_000
+    max_age_s: Seconds = 5.0
+    poll_s: Seconds = 0.25
+    claim_idle_s: Seconds = 15.0
+    tries: Count = 3
+    merge_parts: Annotated[int, Field(ge=2)] = 16
+    upkeep_s: Seconds = 60.0
+    retired_s: Annotated[float, Field(ge=0.0)] = 6 * 3_600.0
+    cpus: Annotated[float, Field(ge=0)] = 0.1
+
+    @model_validator(mode="after")
+    def _claims_only_from_the_dead(self) -> Self:
+        if self.claim_idle_s <= self.max_age_s:
+            raise ValueError(
+                f"claim_idle_s {self.claim_idle_s} must be more than max_age_s {self.max_age_s}, its time with entries"
+            )
+        return self
+
 
 class ReplicaBounds(Knobs):
     """Autoscaling bounds of one deployment."""
@@ -249,6 +284,7 @@ class Settings(Knobs):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     store: StoreSettings = StoreSettings()
+    sink: SinkSettings = SinkSettings()
     serving: ServingSettings = ServingSettings()
     traffic: TrafficSettings = TrafficSettings()
     experiments_file: Path | None = None

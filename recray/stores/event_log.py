@@ -109,6 +109,14 @@ def decode_event(blob: bytes) -> Arrival:
     return Arrival(event, logged.word, logged.received_at_s)
 
 
+def readable(blob: bytes) -> Arrival | None:
+    """As `decode_event`, but None for bytes that are no logged event."""
+    try:
+        return decode_event(blob)
+    except DataError:
+        return None
+
+
 def encode_slate(slate: SlateServed) -> bytes:
     """The slate as MessagePack; empty lists and mappings are left out."""
     return _encoder.encode(slate)
@@ -155,6 +163,11 @@ def _escaped(part: str) -> str:
 def digest(key: ProfileKey) -> bytes:
     """Sixteen bytes that stand for the profile, the same in every process."""
     return blake2b(address(key).encode(), digest_size=16).digest()
+
+
+def erasure_mark(profile: bytes) -> bytes:
+    """Sixteen bytes that recognize an erased profile (given as its digest) without being what its entries carry."""
+    return blake2b(profile, digest_size=16, person=b"erased").digest()
 
 
 def shard_of(key: ProfileKey, n_shards: int) -> int:
@@ -207,7 +220,7 @@ def exported(
             "hidden": state.hidden.tolist(),
             "first_at_s": state.first_at_s,
         },
-        "events": [facts(decode_event(blob)) for blob in events],
+        "events": [facts(arrival) for arrival in map(readable, events) if arrival is not None],
         "slates": [msgspec.to_builtins(decode_slate(blob)) for blob in slates],
         "kept_answers": [msgspec.json.decode(decode_kept(blob).body()) for blob in answers],
     }

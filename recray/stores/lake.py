@@ -13,11 +13,10 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -25,18 +24,29 @@ import pyarrow.parquet as pq
 
 from recray.errors import DataError
 from recray.features.fold import MAX_TITLES
-from recray.schema import ACTION_OF, DEVICE_OF, EVENTS, KIND_OF, TABLES
+from recray.schema import EVENTS, TABLES, ProfileKey
+from recray.stores.erased import Erased
+from recray.stores.event_parts import ORDER, between, by_day, first_rows, in_order, overlapping
+from recray.stores.lake_check import checked
+from recray.stores.sunk import SUNK, SunkEvents
 
+_KEY: Final = ("user_id", "profile_id")
+_FOLLOWED_KEY: Final = ("followed_user_id", "followed_profile_id")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # without a dot, so that `.name.7` belongs to one set only
-_DAY_MS: Final = 86_400_000
-_DAY_S: Final = 86_400
-_ORDER: Final = ("event_at", "event_id")
-_VOCABULARY: Final[Mapping[tuple[str, str], Mapping[str, int]]] = {
-    ("titles", "kind"): KIND_OF,
-    ("events", "action"): ACTION_OF,
-    ("events", "device"): DEVICE_OF,
-}
-_MAX_S: Final = np.iinfo(np.int64).max // 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A set's events as of a moment: files of imported rows (EVENTS) and of sunk ones (SUNK), each in order of their days.
+
+    `through` maps each log to the last position among the sunk rows; `erased` says whose rows do not count. The same event may
+    be in both kinds of files: it counts once.
+    """
+
+    imported: list[str]
+    sunk: list[str]
+    through: Mapping[str, str]
+    erased: Erased
 
 
 class Lake:
@@ -54,7 +64,7 @@ class Lake:
         return self._root
 
     def names(self) -> list[str]:
-        """Sets that are complete, in alphabetical order; what an interrupted import left behind is not listed."""
+        """Imported sets that are complete, in alphabetical order; what an interrupted import left behind is not listed."""
         if not self._root.is_dir():
             return []
         return sorted(path.parent.name for path in self._root.glob("[!.]*/manifest.json"))
@@ -72,12 +82,12 @@ class Lake:
         """
         if not _NAME.fullmatch(name):
             raise DataError(f"data set name {name!r} cannot be a folder; expected letters, digits, '-' and '_'")
-        checked = {table: _checked(table, rows) for table, rows in tables.items()}
-        if "titles" not in checked:
-            raise DataError(f"data set {name} has the tables {sorted(checked)}; expected at least titles")
+        fitting = {table: checked(table, rows) for table, rows in tables.items()}
+        if "titles" not in fitting:
+            raise DataError(f"data set {name} has the tables {sorted(fitting)}; expected at least titles")
         with self._alone(name):
-            checked["titles"] = _numbered(self._previous(name), checked["titles"])
-            self._replace(name, checked, manifest)
+            fitting["titles"] = _numbered(self._previous(name), fitting["titles"])
+            self._replace(name, fitting, manifest)
         return self._root / name
 
     def manifest(self, name: str) -> dict[str, Any]:
@@ -106,7 +116,11 @@ class Lake:
         if table not in self.manifest(name)["tables"] and not path.exists():
             return TABLES[table].empty_table()
         with self._reading(name, path):
-            return pq.read_table(path, partitioning=None).select(TABLES[table].names).cast(TABLES[table])
+            rows = pq.read_table(path, partitioning=None).select(TABLES[table].names).cast(TABLES[table])
+        for key in (_KEY, _FOLLOWED_KEY):
+            if set(key) <= set(rows.column_names):
+                rows = Erased(self.sunk(name).read().erased).without(rows, key)
+        return rows
 
     def events(
         self, name: str, start_s: int | None = None, end_s: int | None = None, columns: Sequence[str] | None = None
@@ -119,31 +133,64 @@ class Lake:
         wanted = list(columns) if columns is not None else EVENTS.names
         if unknown := set(wanted) - set(EVENTS.names):
             raise DataError(f"events have no columns {sorted(unknown)}; expected some of {', '.join(EVENTS.names)}")
-        files = [file for file in self.event_files(name) if _overlaps(file, start_s, end_s)]
-        if not files:
-            return pa.schema([EVENTS.field(column) for column in wanted]).empty_table()
+        there = self.snapshot(name)
+        read = list(dict.fromkeys((*wanted, *ORDER, *(_KEY if there.sunk or there.erased.until else ()))))
+        parts = []
         with self._reading(name, self._path(name) / "events"):
-            found = ds.dataset(files, schema=EVENTS, format="parquet")
-            # One file per day is sorted as written, and days come in order; only a day of several files needs sorting.
-            sorted_already = len({Path(file).parent for file in files}) == len(files)
-            read = wanted if sorted_already else list(dict.fromkeys((*wanted, *_ORDER)))
-            rows = found.to_table(columns=read, filter=_between(start_s, end_s))
-        if not sorted_already:
-            rows = rows.sort_by([(column, "ascending") for column in _ORDER])
-        return rows.select(wanted)
+            for files, schema in ((there.imported, EVENTS), (there.sunk, SUNK)):
+                place = [column for column in schema.names if column not in EVENTS.names]
+                found = ds.dataset(overlapping(files, start_s, end_s), schema=schema, format="parquet")
+                rows = found.to_table(columns=[*read, *place], filter=between(start_s, end_s))
+                parts.append(there.erased.without(rows).select(read))
+        if parts[1].num_rows:
+            return first_rows(in_order(pa.concat_tables(parts))).select(wanted)
+        # One file per day is sorted as written, and days come in order; only a day of several files needs sorting.
+        sorted_already = len({Path(file).parent for file in there.imported}) == len(there.imported)
+        return (parts[0] if sorted_already else in_order(parts[0])).select(wanted)
+
+    def events_of(self, name: str, key: ProfileKey) -> pa.Table:
+        """One profile's events in a set, as `events` gives them; looks through all files of the set.
+
+        Raises:
+            DataError: no such set, or a corrupt file.
+        """
+        there = self.snapshot(name)
+        own = (pc.field("user_id") == key.user_id) & (pc.field("profile_id") == key.profile_id)
+        with self._reading(name, self._path(name) / "events"):
+            parts = [
+                there.erased.without(ds.dataset(files, schema=schema, format="parquet").to_table(filter=own)).select(
+                    EVENTS.names
+                )
+                for files, schema in ((there.imported, EVENTS), (there.sunk, SUNK))
+            ]
+        return first_rows(in_order(pa.concat_tables(parts)))
+
+    def snapshot(self, name: str) -> Snapshot:
+        """Everything that a set's events are read from at one moment, for readers that take their time.
+
+        Raises:
+            DataError: no such set, or what was committed cannot be read.
+        """
+        folder = self._path(name) / "events"
+        imported = sorted(str(path) for path in folder.glob("event_date=*/*.parquet"))
+        if not imported and self.manifest(name)["tables"].get("events"):
+            with self._reading(name, folder):
+                raise FileNotFoundError("its event files are gone")
+        sunk = self.sunk(name).read()
+        return Snapshot(imported, self.sunk(name).paths(sunk), sunk.through, Erased(sunk.erased))
+
+    def sunk(self, name: str) -> SunkEvents:
+        """What sinks carried into a set, and where they add to it."""
+        return SunkEvents(self._root, name)
 
     def event_files(self, name: str) -> list[str]:
-        """Paths of a set's event files in order of their dates; none when it has no events.
+        """Paths of a set's event files, imported ones first, each in order of their dates; none when it has no events.
 
         Raises:
             DataError: no such set.
         """
-        folder = self._path(name) / "events"
-        files = sorted(str(path) for path in folder.glob("event_date=*/*.parquet"))
-        if not files and self.manifest(name)["tables"].get("events"):
-            with self._reading(name, folder):
-                raise FileNotFoundError("its event files are gone")
-        return files
+        there = self.snapshot(name)
+        return [*there.imported, *there.sunk]
 
     def _path(self, name: str) -> Path:
         held = self.names()
@@ -212,41 +259,6 @@ class Lake:
                 shutil.rmtree(path)
 
 
-def _checked(name: str, table: pa.Table) -> pa.Table:
-    """The table with the schema's columns, types and order."""
-    if name not in TABLES:
-        raise DataError(f"table {name!r} is not one of {', '.join(TABLES)}")
-    schema = TABLES[name]
-    if unknown := [column for column in table.column_names if column not in schema.names]:
-        raise DataError(f"table {name} has column {unknown[0]!r}; expected {', '.join(schema.names)}: rename or drop it")
-    if repeated := [column for column in schema.names if table.column_names.count(column) > 1]:
-        raise DataError(f"table {name} has column {repeated[0]!r} more than once; expected it once: drop the others")
-    checked = pa.table([_column(name, table, field) for field in schema], schema=schema)
-    if name == "titles" and checked.num_rows != pc.count_distinct(checked["content_id"]).as_py():
-        raise DataError("table titles has a repeated value in column 'content_id'; expected one row per title: merge them")
-    return checked
-
-
-def _column(name: str, table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
-    if field.name not in table.column_names:
-        if field.nullable:
-            return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
-        raise DataError(f"table {name} has no column {field.name!r}; expected {field.type}: add it")
-    column = table[field.name]
-    try:
-        column = column.cast(field.type)
-    except pa.ArrowException as problem:
-        raise DataError(f"table {name} column {field.name!r} is {column.type}; expected {field.type}: {problem}") from problem
-    if column.null_count and not field.nullable:
-        row = pc.index(column.is_null(), True).as_py()
-        raise DataError(f"table {name} column {field.name!r} is null in row {row}; expected a value: reject the row")
-    if words := _VOCABULARY.get((name, field.name)):
-        strange = column.filter(pc.invert(pc.is_in(column, pa.array([*words, None], pa.string()))))
-        if len(strange):
-            raise DataError(f"table {name} column {field.name!r} has {strange[0]}; expected one of {', '.join(words)}")
-    return column
-
-
 def _numbered(previous: pa.Table, titles: pa.Table) -> pa.Table:
     """Titles in the order of their numbers: those of the previous version in its order, then new ones in theirs."""
     known = pc.is_in(titles["content_id"], previous["content_id"].combine_chunks())
@@ -260,25 +272,6 @@ def _numbered(previous: pa.Table, titles: pa.Table) -> pa.Table:
 
 
 def _write_events(events: pa.Table, folder: Path) -> None:
-    rows = events.sort_by([(column, "ascending") for column in _ORDER])
-    day = rows["event_at"].cast(pa.int64()).to_numpy() // _DAY_MS
-    bounds = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(day)]
-    for start, end in pairwise(bounds):
-        if end > start:
-            part = folder / f"event_date={day[start].astype('datetime64[D]')}"
-            part.mkdir(parents=True)
-            pq.write_table(rows.slice(start, end - start), part / "part-0.parquet", compression="zstd")
-
-
-def _overlaps(file: str, start_s: int | None, end_s: int | None) -> bool:
-    day_s = int(np.datetime64(Path(file).parent.name.removeprefix("event_date="), "s").astype(np.int64))
-    return (start_s is None or day_s + _DAY_S > start_s) and (end_s is None or day_s < end_s)
-
-
-def _between(start_s: int | None, end_s: int | None) -> ds.Expression:
-    at, kind = pc.field("event_at"), EVENTS.field("event_at").type
-    kept = pc.scalar(True)
-    for bound_s, keeps in ((start_s, at.__ge__), (end_s, at.__lt__)):
-        if bound_s is not None:
-            kept &= keeps(pa.scalar(min(max(bound_s, -_MAX_S), _MAX_S) * 1_000, pa.int64()).cast(kind))
-    return kept
+    for day, rows in by_day(events):
+        (folder / day).mkdir(parents=True)
+        pq.write_table(rows, folder / day / "part-0.parquet", compression="zstd")

@@ -3,8 +3,9 @@
 Nothing survives the process.
 """
 
+import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,29 +13,36 @@ from recray.errors import StoreError
 from recray.schema import ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
 from recray.stores import event_log
+from recray.stores.log_group import Entry, Lag, LogGroup
+from recray.stores.memory_group import GroupState, MemoryGroup, needed
 from recray.stores.online import Arrival, Found, Keeping, ProfileRecord, Verdict, Wanted
 
 
 @dataclass(slots=True)
 class _Log:
-    """Entries with rising numbers; those of one profile can be taken out."""
+    """Entries with rising numbers and the times they came at; those of one profile can be taken out."""
 
+    now: Callable[[], float]
     numbers: list[int] = field(default_factory=list)
+    at_s: dict[int, float] = field(default_factory=dict)
     entries: list[tuple[ProfileKey, str, bytes]] = field(default_factory=list)
     last: int = 0
 
     def add(self, key: ProfileKey, name: str, blob: bytes) -> None:
         self.last += 1
         self.numbers.append(self.last)
+        self.at_s[self.last] = self.now()
         self.entries.append((key, name, blob))
 
-    def after(self, position: str, limit: int) -> list[tuple[str, bytes]]:
+    def after(self, position: str, limit: int) -> list[Entry]:
         start = bisect_right(self.numbers, _number(position))
         found = zip(self.numbers[start : start + limit], self.entries[start : start + limit], strict=True)
-        return [(str(number), blob) for number, (_, _, blob) in found]
+        return [Entry(str(number), blob, event_log.digest(key)) for number, (key, _, blob) in found]
 
     def drop_first(self, n: int) -> int:
         n = max(n, 0)
+        for number in self.numbers[:n]:
+            del self.at_s[number]
         del self.numbers[:n], self.entries[:n]
         return n
 
@@ -44,6 +52,7 @@ class _Log:
     def drop(self, key: ProfileKey) -> None:
         kept = [place for place, (owner, _, _) in enumerate(self.entries) if owner != key]
         self.numbers = [self.numbers[place] for place in kept]
+        self.at_s = {number: self.at_s[number] for number in self.numbers}
         self.entries = [self.entries[place] for place in kept]
 
 
@@ -71,8 +80,13 @@ class MemoryStore:
         self._settings = settings
         self._now = now
         self._profiles: dict[ProfileKey, ProfileRecord] = {}
-        self._events = [_Log() for _ in range(settings.n_shards)]
-        self._slates = [_Log() for _ in range(settings.n_shards)]
+        self._events = [_Log(now) for _ in range(settings.n_shards)]
+        self._slates = [_Log(now) for _ in range(settings.n_shards)]
+        self._groups: dict[str, list[GroupState]] = {}
+        self._put: set[ProfileKey] = set()
+        self._erasures: dict[bytes, tuple[int, str]] = {}
+        self._notes: dict[str, bytes] = {}
+        self._log_id = uuid.uuid4().hex[:12]
         # Insertion order is order of expiry: one TTL for all of a mapping's entries.
         self._marks: dict[bytes, float] = {}
         self._records: dict[str, tuple[float, ProfileKey, bytes]] = {}
@@ -107,13 +121,20 @@ class MemoryStore:
     async def put_settings(self, key: ProfileKey, settings: ProfileSettings) -> int:
         held = self._profiles.get(key) or ProfileRecord()
         self._profiles[key] = replace(held, settings=settings, version=held.version + 1)
+        self._put.add(key)
         return held.version + 1
 
-    async def load(self, profiles: Sequence[tuple[ProfileKey, bytes, ProfileSettings]]) -> None:
-        for key, state, settings in profiles:
+    async def load(
+        self, profiles: Sequence[tuple[ProfileKey, bytes, ProfileSettings]], versions: Sequence[int] | None = None
+    ) -> list[bool]:
+        written = []
+        for row, (key, state, settings) in enumerate(profiles):
             held = self._profiles.get(key) or ProfileRecord()
-            version, generation = held.version + 1, held.generation + 1
-            self._profiles[key] = ProfileRecord(state, held.inbox, settings, version, generation)
+            written.append(versions is None or held.version == versions[row])
+            if written[-1]:
+                inbox, wanted = held.inbox if versions is None else b"", held.settings if key in self._put else settings
+                self._profiles[key] = ProfileRecord(state, inbox, wanted, held.version + 1, held.generation + 1)
+        return written
 
     async def look_up(self, wanted: Sequence[Wanted], ttl_s: int) -> list[Found]:
         self._expire()
@@ -163,14 +184,46 @@ class MemoryStore:
 
     async def events(self, shard: int, after: str, limit: int) -> list[tuple[str, dict[str, Any]]]:
         found = self._events[shard].after(after, limit)
-        return [(position, event_log.facts(event_log.decode_event(blob))) for position, blob in found]
+        return [(entry.position, event_log.facts(event_log.decode_event(entry.blob))) for entry in found]
+
+    async def entries(self, shard: int, after: str, limit: int) -> list[Entry]:
+        return self._events[shard].after(after, limit)
 
     async def slates(self, shard: int, after: str, limit: int) -> list[tuple[str, bytes]]:
-        return self._slates[shard].after(after, limit)
+        return [(entry.position, entry.blob) for entry in self._slates[shard].after(after, limit)]
 
     async def trim(self, shard: int, through: str) -> int:
         log = self._events[shard]
-        return log.drop_first(bisect_right(log.numbers, _number(through)))
+        last = needed([states[shard] for states in self._groups.values()], _number(through))
+        return log.drop_first(bisect_right(log.numbers, last))
+
+    async def log_id(self) -> str:
+        return self._log_id
+
+    def group(self, name: str, member: str, claim_idle_s: float) -> LogGroup:
+        states = self._groups.setdefault(name, [GroupState() for _ in self._events])
+        return MemoryGroup(self, states, member, claim_idle_s, self._now)
+
+    async def lag(self, group: str) -> Lag:
+        ages, n_entries = [0.0], 0
+        states = self._groups.get(group) or [GroupState() for _ in self._events]
+        for log, state in zip(self._events, states, strict=True):
+            waiting = [number for number in log.numbers if number > state.given or number in state.held]
+            n_entries += len(waiting)
+            ages += [self._now() - log.at_s[number] for number in waiting[:1]]
+        return Lag(n_entries, max(ages))
+
+    async def erasures(self) -> dict[bytes, tuple[int, str]]:
+        return dict(self._erasures)
+
+    async def forget_erasures(self, known: Mapping[bytes, tuple[int, str]]) -> None:
+        self._erasures = {mark: at for mark, at in self._erasures.items() if known.get(mark) != at}
+
+    async def note(self, name: str, facts: bytes) -> None:
+        self._notes[name] = facts
+
+    async def noted(self, name: str) -> bytes | None:
+        return self._notes.get(name)
 
     async def export(self, key: ProfileKey) -> dict[str, Any]:
         self._expire()
@@ -187,10 +240,12 @@ class MemoryStore:
     async def erase(self, key: ProfileKey) -> dict[str, int]:
         self._expire()
         shard, served = self._shard(key), self._served(key)
-        arrivals = [event_log.decode_event(blob) for _, blob in self._events[shard].of(key)]
-        marks = {
-            mark for arrival in arrivals for mark in event_log.dedup_marks(arrival, event_log.digest(key))
-        } & self._marks.keys()
+        blobs = [blob for _, blob in self._events[shard].of(key)]
+        arrivals = [arrival for arrival in map(event_log.readable, blobs) if arrival is not None]
+        profile = event_log.digest(key)
+        marks = {mark for arrival in arrivals for mark in event_log.dedup_marks(arrival, profile)} & self._marks.keys()
+        self._erasures[event_log.erasure_mark(profile)] = (shard, str(self._events[shard].last))
+        self._put.discard(key)
         self._marks = {mark: end for mark, end in self._marks.items() if mark not in marks}
         self._records = {name: record for name, record in self._records.items() if record[1] != key}
         n_profiles = int(self._profiles.pop(key, None) is not None)
@@ -198,7 +253,7 @@ class MemoryStore:
         n_answers = len(kept.blobs) if kept else 0
         for log in (self._events[shard], self._slates[shard]):
             log.drop(key)
-        counts = {"profiles": n_profiles, "events": len(arrivals), "slates": len(served)}
+        counts = {"profiles": n_profiles, "events": len(blobs), "slates": len(served)}
         return {**counts, "answers": n_answers, "marks": len(marks)}
 
     async def scrub(self) -> bool:

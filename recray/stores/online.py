@@ -5,7 +5,7 @@ events that are acknowledged but not yet folded into the stored state, so a read
 and a crash between append and fold loses nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ import numpy as np
 from recray.features import fold
 from recray.features.fold import ProfileState
 from recray.schema import Event, ProfileKey, ProfileSettings, Words
+from recray.stores.log_group import Entry, Lag, LogGroup
 
 
 class Verdict(StrEnum):
@@ -120,8 +121,14 @@ class OnlineStore(Protocol):
         """Store a profile's settings; returns the new version."""
         ...
 
-    async def load(self, profiles: Sequence[tuple[ProfileKey, bytes, ProfileSettings]]) -> None:
-        """Bulk write of states and settings (publish); an inbox that is pending stays pending."""
+    async def load(
+        self, profiles: Sequence[tuple[ProfileKey, bytes, ProfileSettings]], versions: Sequence[int] | None = None
+    ) -> list[bool]:
+        """Bulk write of states and settings; returns which were written. Settings that were put stay as they were put.
+
+        Without `versions` every profile is written, and an inbox that is pending stays pending. With them a profile is
+        written only while its version still is the given one, and its inbox is emptied: the state holds those events.
+        """
         ...
 
     async def look_up(self, wanted: Sequence[Wanted], ttl_s: int) -> list[Found]:
@@ -160,7 +167,45 @@ class OnlineStore(Protocol):
         ...
 
     async def trim(self, shard: int, through: str) -> int:
-        """Forget a shard's logged events up to and including a position, once they are safe in the lake; returns how many."""
+        """Forget a shard's logged events up to and including a position, once they are safe in the lake; returns how many.
+
+        What a consumer group has not finished stays, and everything behind it.
+        """
+        ...
+
+    async def entries(self, shard: int, after: str, limit: int) -> list[Entry]:
+        """As `events`, but as written, so that an entry which cannot be read hides no other."""
+        ...
+
+    async def log_id(self) -> str:
+        """The name of this store's event log, made when it is first asked for: positions of another log mean nothing here."""
+        ...
+
+    def group(self, name: str, member: str, claim_idle_s: float) -> LogGroup:
+        """A member's view of a consumer group; a member that is idle for `claim_idle_s` loses its entries to the others."""
+        ...
+
+    async def lag(self, group: str) -> Lag:
+        """What a consumer group has still to finish, over all shards; counts at most 100,000 new entries of each."""
+        ...
+
+    async def erasures(self) -> dict[bytes, tuple[int, str]]:
+        """Profiles that were erased and whose erasure the lake does not know: mark -> (shard, last position that is erased).
+
+        The mark is `event_log.erasure_mark`.
+        """
+        ...
+
+    async def forget_erasures(self, known: Mapping[bytes, tuple[int, str]]) -> None:
+        """The lake knows these erasures now; a profile that was erased again meanwhile stays."""
+        ...
+
+    async def note(self, name: str, facts: bytes) -> None:
+        """Leave a notice for whoever asks, such as what a background process last did; it replaces the one before."""
+        ...
+
+    async def noted(self, name: str) -> bytes | None:
+        """The notice of that name, or None."""
         ...
 
     async def export(self, key: ProfileKey) -> dict[str, Any]:
@@ -174,7 +219,7 @@ class OnlineStore(Protocol):
         and `marks` (dedup) went.
 
         Marks of events that were already trimmed are digests only, and go when their TTL ends. Reads every entry of the
-        shard's two logs once, in small steps.
+        shard's two logs once, in small steps. Leaves an entry in `erasures`, for what the lake holds of the profile.
         """
         ...
 

@@ -20,7 +20,7 @@ from recray.candidates.registered import fit_all
 from recray.candidates.sequence import Sequence as SequenceSource
 from recray.candidates.source import CandidateSource
 from recray.data.examples import collect, propose
-from recray.data.grouped import as_moments, folded, replay, settings_of
+from recray.data.grouped import as_moments, replay, settings_of
 from recray.data.history import History
 from recray.data.publish import publish
 from recray.data.replay import Draw, Moment
@@ -34,6 +34,7 @@ from recray.ranking import examples_file
 from recray.ranking.ranker import Examples, Ranker
 from recray.settings import Settings
 from recray.settings.provenance import git_commit
+from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
 from recray.stores.registry import Registry
 from recray.training.fit_boosted import fit_boosted_on_ray
@@ -126,7 +127,7 @@ def draw_examples(history: History, early: Fitted, settings: Settings, say: Say)
         TEST: draw_of(history, periods.validation_end_s, periods.end_s + 1, judged, settings),
     }
     bound_data(settings)
-    replayed = replay(history.event_files, history.number_of, draws, settings.training.n_blocks).materialize()
+    replayed = replay(history.snapshot, history.number_of, draws, settings.training.n_blocks).materialize()
     moments = {name: limited(replayed, name, judged) for name in (VALIDATION, TEST)}
     say(f"replayed {replayed.count()} moments")
     files = to_bytes(early.items, history.titles, early.sources, {})
@@ -289,7 +290,6 @@ def write_bundle(
 
 
 def publish_profiles(history: History, settings: Settings, store: OnlineStore) -> int:
-    """Fold every profile's events and write the states to the online store."""
+    """Fold every profile's events, as the lake holds them now, and write the states to the online store."""
     bound_data(settings)
-    states = folded(history.event_files, history.number_of, settings.training.n_blocks)
-    return publish(states, history.profiles, store)
+    return publish(Lake(settings.lake_dir), history.name, store, settings)

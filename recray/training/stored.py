@@ -33,7 +33,7 @@ def evaluate_stored(settings: Settings, data: str, name: str, say: Say) -> dict[
         )
     }
     bound_data(settings)
-    replayed = replay(history.event_files, history.number_of, draw, settings.training.n_blocks)
+    replayed = replay(history.snapshot, history.number_of, draw, settings.training.n_blocks)
     moments = limited(replayed, TEST, settings.evaluation.n_requests)
     say(f"replayed {len(moments)} moments")
     judged = evaluate(from_bytes(bundle_id, manifest, files), moments, history, settings)

@@ -17,6 +17,7 @@ from recray.stores import event_log
 from recray.stores.embedded import EmbeddedStore
 from recray.stores.event_log import SlateServed, encode_slate, settle_profile, shard_of
 from recray.stores.kept import encode_kept, packed_answer
+from recray.stores.log_group import LogGroup, order
 from recray.stores.memory import MemoryStore
 from recray.stores.online import Arrival, Found, Keeping, OnlineStore, ProfileRecord, Verdict, Wanted
 from recray.stores.redis import RedisStore
@@ -435,3 +436,179 @@ async def test_answers_are_kept_each_for_itself_in_the_order_given(store: Online
 async def test_concurrent_look_ups_of_a_new_profile_agree_on_one_lease(store: OnlineStore) -> None:
     found = await asyncio.gather(*(look_up(store, f"L{n}") for n in range(20)))
     assert len({one.lease for one in found}) == 1
+
+
+async def test_conditional_load_writes_only_what_did_not_change_and_takes_the_inbox_with_it(store: OnlineStore) -> None:
+    bert = ProfileKey("bert", "main")
+    await store.append([arrival(), arrival(bert)])
+    versions = [record.version for record in await store.read([ANNA, bert])]
+    await store.append([arrival(bert, item=8)])
+    new = [(ANNA, b"a", ProfileSettings()), (bert, b"b", ProfileSettings())]
+    assert await store.load(new, versions) == [True, False]
+    anna, other = await store.read([ANNA, bert])
+    assert (anna.state, anna.inbox, anna.version, anna.generation) == (b"a", b"", versions[0] + 1, 1)
+    assert (other.state, len(other.inbox), other.version, other.generation) == (b"", 16, versions[1] + 1, 0)
+    assert await store.load([(ProfileKey("new", "main"), b"n", ProfileSettings())], [0]) == [True]
+
+
+async def test_settings_that_were_put_outlast_a_load_until_the_profile_is_erased(store: OnlineStore) -> None:
+    mine, imported = ProfileSettings(country="FR"), ProfileSettings(country="US")
+    await store.put_settings(ANNA, mine)
+    await store.load([(ANNA, b"state", imported)])
+    assert (await store.read([ANNA]))[0].settings == mine
+    await store.erase(ANNA)
+    await store.load([(ANNA, b"state", imported)])
+    assert (await store.read([ANNA]))[0].settings == imported
+
+
+async def test_erasure_is_told_until_the_lake_knows_it_and_covers_only_what_came_before(store: OnlineStore) -> None:
+    await store.append([arrival(item=1)])
+    await store.erase(ANNA)
+    await store.append([arrival(item=2)])
+    first = await store.erasures()
+    ((mark, (shard, position)),) = first.items()
+    assert mark == event_log.erasure_mark(event_log.digest(ANNA))
+    assert shard == shard_of(ANNA, SETTINGS.n_shards)
+    (entry,) = await store.entries(shard, position, 10)
+    assert event_log.decode_event(entry.blob) == arrival(item=2)
+    assert entry.profile == event_log.digest(ANNA)
+    await store.erase(ANNA)
+    await store.forget_erasures(first)
+    second = await store.erasures()
+    assert second.keys() == first.keys()
+    await store.forget_erasures(second)
+    assert await store.erasures() == {}
+
+
+async def test_unreadable_entry_stops_neither_export_nor_erasure(store: OnlineStore) -> None:
+    await store.append([arrival(item=1)])
+    if isinstance(store, MemoryStore):
+        store._events[shard_of(ANNA, SETTINGS.n_shards)].add(ANNA, "bad", b"\xc1")
+    else:
+        log = f"{{s{shard_of(ANNA, SETTINGS.n_shards)}}}events"
+        assert isinstance(store, RedisStore)
+        await store._server.ask([("XADD", log, "*", "p", event_log.digest(ANNA), "e", b"\xc1")])
+    assert len((await store.export(ANNA))["events"]) == 1
+    assert (await store.erase(ANNA))["events"] == 2
+
+
+async def test_notice_is_read_as_it_was_left_last(store: OnlineStore) -> None:
+    assert await store.noted("sink") is None
+    await store.note("sink", b"one")
+    await store.note("sink", b"two")
+    assert await store.noted("sink") == b"two"
+
+
+async def test_log_has_one_name_for_all_who_ask(store: OnlineStore) -> None:
+    assert await store.log_id() == await store.log_id() != ""
+
+
+def group(store: OnlineStore, member: str, claim_idle_s: float = 600.0, name: str = "sink") -> LogGroup:
+    return store.group(name, member, claim_idle_s)
+
+
+SHARD = shard_of(ANNA, SETTINGS.n_shards)
+
+
+async def positions(store: OnlineStore) -> list[str]:
+    return [entry.position for entry in await store.entries(SHARD, "", 1_000)]
+
+
+async def test_members_of_a_group_share_the_log_and_hold_what_they_took(store: OnlineStore) -> None:
+    sent = [arrival(item=item) for item in range(10)]
+    await store.append(sent)
+    one, two = group(store, "one"), group(store, "two")
+    await one.begin({})
+    first, second = await one.take(6), await two.take(6)
+    entries = first[SHARD] + second[SHARD]
+    assert [event_log.decode_event(entry.blob) for entry in entries] == sent
+    assert [len(first[SHARD]), len(second[SHARD]), await two.take(6)] == [6, 4, {}]
+    held = (await two.held(100))[SHARD]
+    assert [(each.position, each.is_own, each.n_tries) for each in held] == [
+        (entry.position, n >= 6, 1) for n, entry in enumerate(entries)
+    ]
+    assert (await store.lag("sink")).n_entries == 10
+
+
+async def test_finished_entries_are_forgotten_and_trimmed_up_to_what_others_hold(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(10)])
+    one, two = group(store, "one"), group(store, "two")
+    await one.begin({})
+    mine, others = (await one.take(6))[SHARD], (await two.take(6))[SHARD]
+    assert await one.finish({SHARD: mine[3].position}) == 4
+    assert [each.position for each in (await one.held(100))[SHARD]] == await positions(store)
+    assert await one.finish({SHARD: others[-1].position}) == 6
+    assert await one.held(100) == {}
+    assert (await store.lag("sink")).n_entries == 0
+
+
+async def test_log_is_kept_for_the_group_that_is_furthest_behind(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(10)])
+    sink, counts = group(store, "one"), group(store, "c", name="counts")
+    await sink.begin({})
+    await counts.begin({})
+    taken = (await sink.take(100))[SHARD]
+    assert await sink.finish({SHARD: taken[-1].position}) == 0
+    assert await store.trim(SHARD, taken[-1].position) == 0
+    await counts.take(4)
+    await counts.finish({SHARD: taken[1].position})
+    assert await positions(store) == [entry.position for entry in taken[2:]]
+
+
+async def test_member_that_went_silent_loses_its_entries_to_another(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(5)])
+    dead, alive = group(store, "dead"), group(store, "alive", claim_idle_s=0.0)
+    await dead.begin({})
+    lost = (await dead.take(3))[SHARD]
+    taken = (await alive.take(100))[SHARD]
+    assert [entry.position for entry in taken] == await positions(store)
+    assert taken[:3] == lost
+    assert [(each.is_own, each.n_tries) for each in (await alive.held(9))[SHARD]] == [(True, 2)] * 3 + [(True, 1)] * 2
+
+
+async def test_member_gets_its_own_entries_again_and_counts_its_tries(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(3)])
+    member = group(store, "one")
+    await member.begin({})
+    taken = await member.take(10)
+    await member.retry({SHARD: [taken[SHARD][1].position]})
+    assert [each.n_tries for each in (await member.held(10))[SHARD]] == [1, 2, 1]
+    assert await member.take(10, again=True) == taken
+
+
+async def test_entry_erased_after_it_was_taken_comes_back_empty(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(2)])
+    member = group(store, "one")
+    await member.begin({})
+    taken = (await member.take(10))[SHARD]
+    await store.erase(ANNA)
+    again = (await member.take(10, again=True))[SHARD]
+    assert [(entry.position, entry.blob) for entry in again] == [(entry.position, b"") for entry in taken]
+    await member.finish({SHARD: taken[-1].position})
+    assert await member.held(10) == {}
+
+
+async def test_group_begins_behind_what_is_finished_wherever_it_stood(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(6)])
+    listed = await positions(store)
+    before = group(store, "before", claim_idle_s=0.0)
+    await before.begin({})
+    await before.take(5)
+    after = group(store, "after", claim_idle_s=0.0)
+    await after.begin({SHARD: listed[1]})
+    assert {entry.position for entry in (await after.take(100))[SHARD]} == set(listed[2:])
+
+
+async def test_group_keeps_its_place_while_another_member_is_active(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(6)])
+    one, two = group(store, "one"), group(store, "two")
+    await one.begin({})
+    await one.take(4)
+    await two.begin({})
+    assert [entry.position for entry in (await two.take(100))[SHARD]] == (await positions(store))[4:]
+
+
+async def test_positions_sort_as_the_log_does(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(30)])
+    listed = await positions(store)
+    assert sorted(listed, key=order) == listed

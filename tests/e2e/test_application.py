@@ -1,7 +1,8 @@
 """The application over plain HTTP: every endpoint, what an action changes, and what no answer may ever hold."""
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -152,10 +153,41 @@ def test_an_answer_is_explained_by_making_it_again(http: httpx.Client, viewer: d
 def test_an_event_counts_once_however_often_it_is_sent(http: httpx.Client) -> None:
     who, event_id = stranger(), uuid.uuid4().hex
     content_id = names(ask(http, "homepage", who))[0]
-    one = {"content_id": content_id, "action": "complete", "event_id": event_id, "timestamp": "2026-01-02T03:04:05Z"}
+    an_hour_ago = int(time.time()) - 3_600
+    one = {"content_id": content_id, "action": "complete", "event_id": event_id, "timestamp": an_hour_ago}
     assert act(http, who, **one)["accepted"] == 1
     assert act(http, who, **one)["duplicates"] == 1
     assert ask(http, "homepage", who)["profile"]["n_events"] == 1
+
+
+def test_what_viewers_do_reaches_the_lake_by_itself_and_leaves_it_when_they_are_erased(http: httpx.Client, served: Any) -> None:
+    who, lake = stranger(), Lake(served.home / "lake")
+    content_ids = names(ask(http, "homepage", who))[:3]
+    for content_id in content_ids:
+        act(http, who, content_id, "play", progress=0.5)
+
+    def in_lake() -> list[str]:
+        held = lake.events(served.data)
+        return held.filter(pc.equal(held["user_id"], who["user_id"]))["content_id"].to_pylist()
+
+    until(lambda: sorted(in_lake()) == sorted(content_ids))
+    root = served.url
+    until(lambda: httpx.get(f"{root}/readyz").json()["sink"]["lag_entries"] == 0)
+    told = httpx.get(f"{root}/readyz").json()["sink"]
+    assert told["data"] == served.data
+    assert told["written"] >= 3
+    assert told["quarantined"] == 0
+    assert f'recray_sink{{fact="written"}} {float(told["written"])}' in httpx.get(f"{root}/metrics").text
+    http.delete(f"/profiles/{who['user_id']}/{who['profile_id']}").raise_for_status()
+    until(lambda: in_lake() == [])
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what goes on behind answers."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_a_list_of_events_is_judged_one_by_one(http: httpx.Client) -> None:
@@ -196,6 +228,7 @@ def test_bad_requests_are_answered_with_a_problem_that_names_the_fault(
         ({"progress": 2}, "progress"),
         ({"timestamp": "yesterday"}, "timestamp"),
         ({"timestamp": 4_000_000_000}, "future"),
+        ({"timestamp": "2019-01-02T03:04:05Z"}, "past"),
         ({"action": "rate"}, "value"),
         ({"surprise": 1}, "surprise"),
     ],
@@ -216,7 +249,8 @@ def test_a_profile_is_exported_whole_and_erased_whole(http: httpx.Client) -> Non
     held = http.get(f"{at}/export").raise_for_status().json()
     assert held["settings"]["country"] == "US"
     assert "complete" in str(held)
-    assert http.delete(at).json()["erased"]["events"] == 1
+    erased = http.delete(at).json()["erased"]
+    assert erased["events"] + erased["lake_events"] >= 1
     assert "complete" not in str(http.get(f"{at}/export").json())
     assert ask(http, "homepage", who)["profile"]["n_events"] == 0
 

@@ -15,6 +15,8 @@ from recray.evaluation import tracks
 from recray.features.items import Items
 from recray.schema import AVAILABILITY, PROFILES, TITLES, Bools, ProfileKey, Retrieved, Tensors
 from recray.settings import resolve
+from recray.stores.erased import Erased
+from recray.stores.lake import Snapshot
 from recray.training.quality import Measured, Plan, measure
 from recray.training.track_requests import DEPTH, packed, profiles, rank
 
@@ -48,7 +50,7 @@ def history_of(histories: Sequence[Sequence[int]], n_titles: int, stars: Sequenc
         keys=[ProfileKey(f"u{number}", "main") for number in range(len(histories))],
         number_of={one: number for number, one in enumerate(ids)},
         content=np.eye(n_titles, 4, dtype=np.float32),
-        event_files=[],
+        snapshot=Snapshot([], [], {}, Erased()),
         periods=Boundaries(0, 0, 0, 0),
     )
 
