@@ -8,12 +8,15 @@ Each event is one packed word, ordered by time: 32 bits seconds since 1970, 20 b
 device, 6 bits value. Title numbers are the append-only row numbers of the catalogue, which every bundle shares.
 """
 
+import struct
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from recray.errors import DataError
+from recray.features import state_bytes, state_bytes_1
+from recray.features.compiled import held
 from recray.schema import UNFOLDED, WATCHING, Action, Device, Ints, Longs, Words
 
 REFUSING: Final = (Action.HIDE, Action.DISLIKE)
@@ -22,9 +25,8 @@ REFUSING: Final = (Action.HIDE, Action.DISLIKE)
 N_RECENT: Final = 200
 MAX_TITLES: Final = 1 << 20
 _MAX_TIME: Final = (1 << 32) - 1
-_VERSION: Final = 1
-_MAGIC: Final = 0x5243
-_LONG_GAP: Final = 0xFFFF
+_HEAD: Final = 3
+_MOST_BYTES: Final = 10
 
 N_DAYPARTS: Final = 8
 _N_ACTIONS: Final = 16
@@ -33,18 +35,6 @@ _DEVICES = slice(_N_ACTIONS, _N_ACTIONS + 4)
 _DAYPARTS = slice(_N_ACTIONS + 4, _N_ACTIONS + 4 + N_DAYPARTS)
 _WEEKEND = _N_ACTIONS + 4 + N_DAYPARTS
 N_COUNTERS: Final = _WEEKEND + 1
-_HEADER = np.dtype(
-    [
-        ("magic", "<u2"),
-        ("version", "u1"),
-        ("n_recent", "u1"),
-        ("n_gaps", "<u2"),
-        ("n_watched", "<u4"),
-        ("n_hidden", "<u2"),
-        ("first_at", "<u4"),
-        ("oldest_at", "<u4"),
-    ]
-)
 
 
 def pack(at_s: Longs, item: Ints, action: Ints, device: Ints, value: Ints) -> Words:
@@ -187,78 +177,64 @@ def sections(counters: Longs) -> dict[str, Longs]:
 
 
 def encode(state: ProfileState) -> bytes:
-    """The state as bytes, little endian: header, counters, gaps, low words, long gaps, watched, hidden."""
-    at = times(state.recent)
-    gaps = np.diff(at, prepend=at[:1])
-    long = gaps >= _LONG_GAP
-    header = np.zeros(1, _HEADER)
-    header[0] = (
-        _MAGIC,
-        _VERSION,
-        len(state.recent),
-        np.count_nonzero(long),
-        len(state.watched),
-        len(state.hidden),
-        state.first_at_s,
-        at[0] if at.size else 0,
-    )
-    parts = (
-        header,
-        state.counters.astype("<u4"),
-        np.where(long, _LONG_GAP, gaps).astype("<u2"),
-        (state.recent & np.uint64(0xFFFFFFFF)).astype("<u4"),
-        gaps[long].astype("<u4"),
-        state.watched.astype("<u4"),
-        state.hidden.astype("<u4"),
-    )
-    return b"".join(part.tobytes() for part in parts)
-
-
-def _ascending(titles: Words) -> bool:
-    return bool(np.all(titles[1:] > titles[:-1])) and (not titles.size or int(titles[-1]) < MAX_TITLES)
-
-
-def _canonical(head: np.void, at: Longs, recent: Words, long: Longs) -> bool:
-    """Whether recent events are as many as fit, told in one way only, and strictly ascending (time that wraps is not)."""
-    if not at.size:
-        return not head["oldest_at"]
-    one_way = bool(at[0] == head["oldest_at"]) and bool(np.all(long >= _LONG_GAP))
-    return at.size <= N_RECENT and one_way and bool(np.all(recent[1:] > recent[:-1]))
+    """The state as bytes; see `state_bytes`."""
+    first, n_recent = state.first_at_s, len(state.recent)
+    oldest = int(times(state.recent[:1])[0]) if n_recent else 0
+    heads = np.array([n_recent, len(state.watched), len(state.hidden)], np.int64)
+    gaps = [np.diff(titles.astype(np.int64), prepend=0) for titles in (state.watched, state.hidden)]
+    numbers = np.concatenate(([first, oldest], state.counters, *gaps)).astype(np.int64).view(np.uint64)
+    out = np.zeros(_MOST_BYTES * (len(heads) + len(numbers) + n_recent + 1) + 4 * n_recent, np.uint8)
+    size = state_bytes.write(heads, numbers, held(state.recent, np.uint64), out)
+    out[:_HEAD] = np.frombuffer(struct.pack("<HB", state_bytes.MAGIC, state_bytes.VERSION), np.uint8)
+    return out[:size].tobytes()
 
 
 def decode(blob: bytes) -> ProfileState:
-    """The state that `encode` wrote.
+    """The state that `encode` wrote, in this version or the one before.
 
     Raises:
         DataError: the bytes are truncated, not a state of a known version, or not what `encode` writes.
     """
     if not blob:
         return ProfileState()
-    if len(blob) < _HEADER.itemsize:
-        raise DataError(f"profile state has {len(blob)} bytes; expected at least {_HEADER.itemsize}: fold it anew from the log")
-    head = np.frombuffer(blob, _HEADER, 1)[0]
-    if head["magic"] != _MAGIC or head["version"] != _VERSION:
-        raise DataError(f"profile state has version {head['version']}; expected {_VERSION}: fold it anew from the log")
-    n, n_gaps = int(head["n_recent"]), int(head["n_gaps"])
-    n_watched, n_hidden = int(head["n_watched"]), int(head["n_hidden"])
-    sizes = (N_COUNTERS, n, n, n_gaps, n_watched, n_hidden)
-    layout = tuple(zip(("<u4", "<u2", "<u4", "<u4", "<u4", "<u4"), sizes, strict=True))
-    expected = _HEADER.itemsize + sum(np.dtype(kind).itemsize * size for kind, size in layout)
-    if len(blob) != expected:
-        raise DataError(f"profile state has {len(blob)} bytes; expected {expected}: fold it anew from the log")
-    columns, offset = [], _HEADER.itemsize
-    for kind, size in layout:
-        columns.append(np.frombuffer(blob, kind, size, offset))
-        offset += np.dtype(kind).itemsize * size
-    counters, short, low, long, watched, hidden = columns
-    gaps = short.astype(np.int64)
-    if np.count_nonzero(short == _LONG_GAP) != n_gaps:
-        raise DataError(f"profile state marks other long gaps than its {n_gaps}: fold it anew from the log")
-    gaps[short == _LONG_GAP] = long
-    at = np.cumsum(gaps) + int(head["oldest_at"])
-    recent = (at.astype(np.uint64) << np.uint64(32)) | low
-    if not _canonical(head, at, recent, long) or not (_ascending(watched) and _ascending(hidden)):
-        raise DataError(f"profile state of {n} recent events is not one that was encoded: fold it anew from the log")
+    if len(blob) < _HEAD:
+        raise DataError(f"profile state has {len(blob)} bytes; expected at least {_HEAD}: fold it anew from the log")
+    magic, version = struct.unpack_from("<HB", blob)
+    if magic != state_bytes.MAGIC or version not in {1, state_bytes.VERSION}:
+        raise DataError(f"profile state has version {version}; expected {state_bytes.VERSION}: fold it anew from the log")
+    recent, counters, watched, hidden, first = state_bytes_1.read(blob, N_COUNTERS) if version == 1 else _read(blob)
+    fits = len(recent) <= N_RECENT and bool(np.all(recent[1:] > recent[:-1]))
+    if not fits or not (_ascending(watched) and _ascending(hidden)):
+        raise _unlike(len(recent))
     state = ProfileState(recent, counters.astype(np.uint32), watched.astype(np.int32), hidden.astype(np.int32))
-    state.first_at_s = int(head["first_at"])
+    state.first_at_s = first
     return state
+
+
+def _read(blob: bytes) -> state_bytes_1.Columns:
+    raw = np.frombuffer(bytearray(blob), np.uint8)
+    heads = np.zeros(3, np.uint64)
+    place = state_bytes.read_numbers(raw, _HEAD, heads)
+    n_recent, n_watched, n_hidden = heads.tolist()
+    if place < 0 or max(n_recent, n_watched, n_hidden) > len(blob):
+        raise _unlike(n_recent)
+    numbers = np.zeros(2 + N_COUNTERS + n_watched + n_hidden, np.uint64)
+    place = state_bytes.read_numbers(raw, place, numbers)
+    recent = np.zeros(n_recent, np.uint64)
+    first, oldest = numbers[:2].tolist()
+    counters, gaps = numbers[2 : 2 + N_COUNTERS], numbers[2 + N_COUNTERS :].view(np.int64)
+    large = max(first, oldest, int(counters.max())) > _MAX_TIME or bool(np.any((gaps < 0) | (gaps >= MAX_TITLES)))
+    if place < 0 or large or (oldest and not n_recent) or not state_bytes.read_recent(raw, place, oldest, recent):
+        raise _unlike(n_recent)
+    watched, hidden = np.cumsum(gaps[:n_watched]), np.cumsum(gaps[n_watched:])
+    return recent, counters.astype(np.int64), watched.astype(np.int32), hidden.astype(np.int32), first
+
+
+def _unlike(n_recent: int) -> DataError:
+    return DataError(f"profile state of {n_recent} recent events is not one that was encoded: fold it anew from the log")
+
+
+def _ascending(titles: Ints) -> bool:
+    return bool(np.all(titles[1:] > titles[:-1])) and (
+        not titles.size or (int(titles[0]) >= 0 and int(titles[-1]) < MAX_TITLES)
+    )

@@ -13,7 +13,7 @@ from recray.features.profiles import Profiles, columns
 from recray.schema import Action, Device, ProfileSettings, Words
 from recray.stores.online import ProfileRecord
 
-SAMPLE = Path(__file__).parent / "data" / "profile-state-v1.bin"
+SAMPLES = Path(__file__).parent / "data"
 
 
 def log(seed: int, n: int, until_s: int = 1_700_000_000) -> Words:
@@ -73,16 +73,17 @@ def pinned() -> Words:
     return fold.pack(at, n * 37 % 1_000, codes[n % 7], n % len(Device), n % 64)
 
 
-def test_state_written_by_version_1_stays_readable() -> None:
-    """The sample was written once and is never written again; a new layout gets a new version and a sample of its own."""
-    blob = SAMPLE.read_bytes()
+@pytest.mark.parametrize("version", [1, 2])
+def test_state_written_by_any_version_stays_readable(version: int) -> None:
+    """Samples were written once and are never written again; a new layout gets a new version and a sample of its own."""
+    blob = (SAMPLES / f"profile-state-v{version}.bin").read_bytes()
     state = fold.decode(blob)
     assert np.array_equal(state.recent, pinned()[-200:])
     assert np.array_equal(state.counters, fold.count(pinned()[:-200]))
     assert state.watched.size == 48
     assert state.hidden.size == 31
     assert state.first_at_s == 1_000_000_000
-    assert fold.encode(state) == blob
+    assert fold.encode(state) == (SAMPLES / "profile-state-v2.bin").read_bytes()
 
 
 def test_broken_fold_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

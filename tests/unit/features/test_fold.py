@@ -1,6 +1,7 @@
 """Laws of the fold: the set of events decides, whatever their order, batches and repeats."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -135,22 +136,37 @@ def test_state_that_folding_never_gives_is_refused(state: ProfileState) -> None:
         fold.decode(fold.encode(state))
 
 
+def _longer(blob: bytes) -> bytes:
+    """The first number, 2 events, in two groups of seven bits where one is enough."""
+    assert blob[3] == 2
+    return blob[:3] + b"\x82\x00" + blob[4:]
+
+
+def _wider(blob: bytes) -> bytes:
+    """Title numbers (both 7) in four bits where three are enough: 32 bits for two events instead of 30."""
+    assert blob[-5] == 3
+    words = int.from_bytes(blob[-4:], "little")
+    first, second = words & 0x7FFF, words >> 15 & 0x7FFF
+    spread = [(word & 7) | (word >> 3) << 4 for word in (first, second)]
+    return blob[:-5] + b"\x04" + (spread[0] | spread[1] << 16).to_bytes(4, "little")
+
+
 @pytest.mark.parametrize(
-    ("recent", "at", "value"),
-    [
-        (PLAYED, 16, (1 << 32) - 1),  # oldest_at: the next event would be after the end of time
-        (PLAYED[:0], 16, 5),  # oldest_at of no event
-        (PLAYED, 20 + 4 * fold.N_COUNTERS, 0xFFFF_0001),  # first gap: the oldest event has none
-        (PLAYED, -4, 3),  # a long gap that is short
-    ],
-    ids=["time", "empty", "first gap", "long gap"],
+    "told",
+    [_longer, _wider, lambda blob: blob + b"\x00", lambda blob: blob[:-1] + bytes([blob[-1] | 0x40])],
+    ids=["longer number", "wider titles", "one byte more", "a bit that belongs to nothing"],
 )
-def test_state_told_in_another_way_is_refused(recent: Words, at: int, value: int) -> None:
-    blob = bytearray(fold.encode(ProfileState(recent=recent)))
-    start = at % len(blob)
-    blob[start : start + 4] = value.to_bytes(4, "little")
+def test_state_told_in_another_way_is_refused(told: Callable[[bytes], bytes]) -> None:
+    blob = fold.encode(ProfileState(recent=PLAYED))
+    assert told(blob) != blob
     with pytest.raises(DataError, match="is not one that was encoded: fold it anew from the log"):
-        fold.decode(bytes(blob))
+        fold.decode(told(blob))
+
+
+def test_moments_of_no_event_are_refused() -> None:
+    empty = fold.encode(ProfileState())
+    with pytest.raises(DataError, match="is not one that was encoded"):
+        fold.decode(empty[:7] + b"\x05" + empty[8:])
 
 
 def test_no_bytes_are_an_empty_state() -> None:
@@ -160,7 +176,7 @@ def test_no_bytes_are_an_empty_state() -> None:
 def test_later_version_is_refused_by_name() -> None:
     blob = bytearray(fold.encode(ProfileState()))
     blob[2] = 9
-    message = "profile state has version 9; expected 1: fold it anew from the log"
+    message = "profile state has version 9; expected 2: fold it anew from the log"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         fold.decode(bytes(blob))
 
@@ -180,6 +196,22 @@ def test_two_hundred_events_of_typical_spacing_fit_the_budget() -> None:
     )
     assert len(whole(events).recent) == N_RECENT
     assert len(fold.encode(whole(events))) <= 1_536
+
+
+def test_two_hundred_events_a_day_apart_fit_the_budget_even_in_a_catalogue_of_a_million() -> None:
+    draw = np.random.default_rng(5)
+    for n_titles in (15_000, 1 << 20):
+        events = fold.pack(
+            1_600_000_000 + np.cumsum(draw.integers(80_000, 90_000, 2 * N_RECENT)),
+            draw.integers(0, n_titles, 2 * N_RECENT),
+            np.full(2 * N_RECENT, Action.PROGRESS),
+            draw.integers(0, 4, 2 * N_RECENT),
+            draw.integers(0, 64, 2 * N_RECENT),
+        )
+        state = whole(events)
+        bare = ProfileState(state.recent, state.counters, first_at_s=state.first_at_s)
+        assert len(bare.recent) == N_RECENT
+        assert len(fold.encode(bare)) <= 1_536
 
 
 def test_folding_leaves_the_argument_as_it_is() -> None:
