@@ -4,6 +4,7 @@ Batches of moments go through the candidate stage and the vectorizer of one bund
 the same code that serving runs.
 """
 
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
+from ray.util.annotations import RayDeprecationWarning
 
 from recray.bundle import Bundle, from_bytes
 from recray.candidates.generate import CandidateStage
@@ -134,12 +136,15 @@ def propose(
 
     An actor whose machine is lost is started anew up to `restarts` times (-1: always).
     """
-    return replayed.map_batches(
-        Proposer,
-        fn_constructor_kwargs=dict(proposer),
-        batch_size=batch_size,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=1),
-        num_cpus=1,
-        max_restarts=restarts,
-    )
+    with warnings.catch_warnings():
+        # Ray tells that actor options will be named one by one some day; in the release that is pinned there is no other way.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return replayed.map_batches(
+            Proposer,
+            fn_constructor_kwargs=dict(proposer),
+            batch_size=batch_size,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=1),
+            num_cpus=1,
+            max_restarts=restarts,
+        )
