@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -23,6 +24,7 @@ _N_ASKED: Final = 20
 _WARM_SHARE: Final = 0.25
 _LEAST_WARM_S: Final = 1.0
 _TRIES: Final = 5
+_REST_S: Final = 1.2
 _MOST_SECONDS: Final = 600.0
 _FIGURES: Final = ("requests_per_s", "p50_ms", "p99_ms", "cpu_ms_per_request", "cpu_ms_per_request_open")
 _COUNTS: Final = ("errors", "degraded")
@@ -105,10 +107,15 @@ def tool() -> Literal["wrk", "own"]:
 
 
 def _asked(name: str, server: Running, paths: Sequence[str]) -> list[dict[str, Any]]:
-    """Whole answers; the first requests of a replica may miss a deadline, so each is asked a few times."""
+    """Whole answers; the first requests of a replica may miss a deadline, so each is asked again once its stages are back in."""
     answers = []
     for path in paths:
-        found = next((body for body in (server.ask(path) for _ in range(_TRIES)) if body is not None), None)
+        found = server.ask(path)
+        for _ in range(_TRIES):
+            if found is not None:
+                break
+            time.sleep(_REST_S)
+            found = server.ask(path)
         if found is None:
             raise DataError(f"{name} gave no whole answer to {path} in {_TRIES} tries; its stages fail or miss their deadline")
         answers.append(found)

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from recray import settings as settings_module
 from recray.errors import StageError
 from recray.experiments.assign import Experiments
+from recray.features.fold import ProfileState
 from recray.features.profiles import Profiles
 from recray.features.vectorize import RankerInput
 from recray.recommend import CandidateLookup, FeatureLookup, Parts, Ranking, guards_of
@@ -35,7 +36,7 @@ from recray.serving.service import Service
 from recray.serving.shelf import BundleShelf
 from recray.serving.sink_of_champion import sink_for_champion
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
-from recray.serving.warm import warm
+from recray.serving.warm import warm, warm_states
 from recray.settings import Settings
 from recray.stores.connect import open_store
 from recray.stores.lake import Lake
@@ -86,6 +87,7 @@ class FeatureLookupDeployment:
     def __init__(self, given: dict[str, Any]) -> None:
         settings = _settings(given)
         self._part = StoredProfiles(open_store(settings.store, settings.store.url))
+        warm_states(ProfileState())
 
     async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles:
         return await self._part.profiles(keys)

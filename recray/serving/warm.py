@@ -5,7 +5,7 @@ import numpy as np
 from recray.bundle import Bundle
 from recray.candidates.generate import CandidateStage
 from recray.errors import ModelError
-from recray.features.fold import ProfileState, fold, pack
+from recray.features.fold import ProfileState, decode, encode, fold, pack
 from recray.features.profiles import columns
 from recray.features.vectorize import ranker_input
 from recray.ranking.slate import slate, weigh
@@ -19,6 +19,11 @@ _N_SHOWN = 20
 _GAP_S = 86_400
 
 
+def warm_states(state: ProfileState) -> ProfileState:
+    """The state, written and read once."""
+    return decode(encode(state))
+
+
 def warm(bundle: Bundle, settings: Settings) -> None:
     """Answer for a stranger and for somebody who watched the first titles of the catalogue.
 
@@ -29,7 +34,7 @@ def warm(bundle: Bundle, settings: Settings) -> None:
     number = np.arange(min(_N_WATCHED, items.n), dtype=np.int32)
     at_s = items.as_of_s - _GAP_S * (1 + number.astype(np.int64))
     watched = pack(at_s, number, *(np.full(number.size, part, np.int32) for part in (Action.PLAY, Device.TV, 60)))
-    someone = fold(ProfileState(), np.sort(watched))
+    someone = warm_states(fold(ProfileState(), np.sort(watched)))
     stage = CandidateStage(items, bundle.text, bundle.sources, settings.sources)
     for state in (ProfileState(), someone):
         requests = one(Asked(Page.HOMEPAGE.name.lower(), "warm", "up", _N_SHOWN), "warm-up", items.as_of_s, items)
