@@ -107,7 +107,7 @@ def tool() -> Literal["wrk", "own"]:
 
 
 def _asked(name: str, server: Running, paths: Sequence[str]) -> list[dict[str, Any]]:
-    """Whole answers; the first requests of a replica may miss a deadline, so each is asked again once its stages are back in."""
+    """Whole answers; the first requests of a replica may miss a deadline, so each is asked again when its stages are back."""
     answers = []
     for path in paths:
         found = server.ask(path)

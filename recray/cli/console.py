@@ -1,11 +1,12 @@
 """How commands speak: progress with the time it took, tables, and a JSON result for other programs."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
@@ -13,7 +14,9 @@ from rich.console import Console
 
 from recray.settings import Settings, load
 
-console = Console(highlight=False)
+_WIDE: Final = 120
+"""Columns of a file or pipe, which has no width of its own: at the usual 80, tables lose the ends of their headings."""
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 errors = Console(stderr=True, highlight=False)
 
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="YAML file of differences to the default settings.")]
