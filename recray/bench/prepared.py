@@ -46,6 +46,7 @@ class Prepared:
     data: str
     catalogue: int
     kind: str
+    content_id: str
     response_cache: bool = False
 
     def paths(self, endpoint: str) -> list[str]:
@@ -105,7 +106,7 @@ def prepared(settings: Settings, store_url: str, data: str | None, folder: Path)
         )
         kind = word(Kind(Counter(bundle.items.kind.tolist()).most_common(1)[0][0]))
         keys = [key for key, _, _ in published]
-        yield Prepared(given, folder, keys, store.pid, bundle_id, data, bundle.items.n, kind)
+        yield Prepared(given, folder, keys, store.pid, bundle_id, data, bundle.items.n, kind, bundle.items.content_ids[0])
 
 
 async def _published(settings: Settings, url: str, keys: list[ProfileKey]) -> _Published:

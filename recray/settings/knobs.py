@@ -155,12 +155,19 @@ class StoreSettings(Knobs):
 
 
 class ReplicaBounds(Knobs):
-    """Autoscaling bounds of one deployment."""
+    """Autoscaling bounds of one deployment.
+
+    Replicas are added once `target_ongoing` requests per replica have been exceeded for `upscale_delay_s`, and taken away once
+    fewer would do for `downscale_delay_s`; `look_back_s` is what load is averaged over.
+    """
 
     min_replicas: Count = 1
     max_replicas: Count = 1
     max_ongoing: Count = 512
     target_ongoing: Annotated[float, Field(gt=0)] = 16
+    upscale_delay_s: Annotated[float, Field(ge=0)] = 3.0
+    downscale_delay_s: Annotated[float, Field(ge=0)] = 120.0
+    look_back_s: Annotated[float, Field(gt=1)] = 6.0
     cpus: Annotated[float, Field(ge=0)] = 0.2
     gpus: Annotated[float, Field(ge=0)] = 0.0
 
@@ -186,6 +193,8 @@ class ServingSettings(Knobs):
     breaker_patience: Count = 3
     breaker_rest_s: Seconds = 1.0
     alias_poll_s: Seconds = 1.0
+    health_period_s: Seconds = 1.0
+    health_timeout_s: Seconds = 3.0
     gateway: ReplicaBounds = ReplicaBounds()
     features: ReplicaBounds = ReplicaBounds()
     candidates: ReplicaBounds = ReplicaBounds()
