@@ -6,7 +6,7 @@ been steady for a while; the load ends when answers have been whole again for so
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,13 +26,14 @@ from recray.simulation.load import Plan as Load
 from recray.simulation.load import drive_over
 from recray.simulation.loops import percentiles_ms
 from recray.simulation.rate import Piece, Rate
-from recray.simulation.sessions import lead_in_s
+from recray.simulation.sessions import ENDPOINTS, FEEDBACK, lead_in_s
 from recray.simulation.traffic import Fate, Traffic
 from recray.stores.connect import open_store
 
 TOPOLOGIES: Final = ("fused", "composed")
 N_GATEWAYS: Final = 2
 """With one there is nobody to hand a request on to."""
+TWO: Final = {"min_replicas": N_GATEWAYS, "max_replicas": N_GATEWAYS}
 THINK_S: Final = 0.2
 """Short, so that a session's feedback falls into the seconds around a fault."""
 _AWAY_S: Final = 3.0
@@ -103,14 +104,14 @@ class Served:
 
 
 @contextmanager
-def serving(topology: str, prepared: Prepared) -> Iterator[Served]:
-    """The champion served with two gateway replicas, as the home's settings say otherwise, until its last process has ended.
+def serving(topology: str, prepared: Prepared, bounds: Mapping[str, Any] = TWO) -> Iterator[Served]:
+    """The champion served with these bounds of the gateway, as the home's settings say otherwise, until its last process ends.
 
     Raises:
         DataError: it did not come up.
     """
     settings = prepared.settings.serving
-    gateway = settings.gateway.model_dump() | {"min_replicas": N_GATEWAYS, "max_replicas": N_GATEWAYS}
+    gateway = {**settings.gateway.model_dump(), **bounds}
     differences = {"gateway": gateway, "most_delay_ms": settings.most_delay_ms}
     contestant = Contestant(topology, lambda given, port, cores: served(topology, given, port, differences), topology)
     viewers = placed(prepared.keys, [None] * len(prepared.keys), prepared.settings.training.seed)
@@ -178,7 +179,7 @@ async def _under(ours: Served, fault: Fault, plan: Plan) -> dict[str, Any]:
     finally:
         await store.close()
     recovery_s = None if whole_s is None else round(whole_s - fault_s, 3)
-    return _figures(traffic) | kept | {"recovery_s": recovery_s} | _p99_around(traffic, fault_s, whole_s)
+    return figures(traffic) | kept | {"recovery_s": recovery_s} | _p99_around(traffic, fault_s, whole_s)
 
 
 async def _recovered(ledger: Ledger, since_s: float, healed_s: float, until_s: float) -> float | None:
@@ -192,13 +193,16 @@ async def _recovered(ledger: Ledger, since_s: float, healed_s: float, until_s: f
     return None
 
 
-def _figures(traffic: Traffic) -> dict[str, Any]:
+def figures(traffic: Traffic) -> dict[str, Any]:
+    """Requests by how they ended."""
+    refused = [endpoint for endpoint, fate in zip(traffic.endpoint, traffic.fate, strict=True) if fate == Fate.TURNED_AWAY]
     return {
         "requests": len(traffic.fate),
         "failed": traffic.n_failed,
         "degraded": traffic.fate.count(Fate.DEGRADED),
         "degraded_stages": dict(traffic.degraded_stages),
-        "refused": traffic.fate.count(Fate.TURNED_AWAY),
+        "refused": len(refused),
+        "refused_feedback": sum(ENDPOINTS[endpoint] == FEEDBACK for endpoint in refused),
         "statuses": {str(status): n for status, n in sorted(traffic.statuses.items())},
     }
 

@@ -79,7 +79,10 @@ class Ledger:
                     told[event.event_id] = event.fact
 
     def whole_from(self, since_s: float) -> float | None:
-        """The first moment from `since_s` on that a second of nothing but whole answers followed; None before it is over."""
+        """The first moment from `since_s` on after which whatever was asked within a second got a whole answer.
+
+        None before that second is over and all of it answered, or when nobody was answered in it.
+        """
         now_s = self.clock()
         late = [(sent_s, now_s) for sent_s in self._under_way.values() if now_s - sent_s > QUIET_S]
         at_s = since_s
@@ -89,8 +92,9 @@ class Ledger:
             if began_s - at_s >= QUIET_S:
                 break
             at_s = ended_s
-        over = now_s - at_s >= QUIET_S and any(at_s < one <= at_s + QUIET_S for one in reversed(self._whole))
-        return at_s if over else None
+        end_s = at_s + QUIET_S
+        answered = now_s >= end_s and all(sent_s > end_s for sent_s in self._under_way.values())
+        return at_s if answered and any(at_s < one <= end_s for one in reversed(self._whole)) else None
 
     async def kept(self, store: OnlineStore, n_shards: int) -> dict[str, int]:
         """Of the acknowledged events: how many, how many of them the store's log lacks, and how many it has more than once.

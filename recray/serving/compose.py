@@ -24,7 +24,7 @@ from recray.settings import ReplicaBounds, ServingSettings, Settings
 
 APPLICATION = "recray"
 _METRICS_S = 1.0
-"""How often replicas and handles tell of their load. Ray 2.60 calls the option deprecated; the variables that it names do nothing."""
+"""How often replicas and handles tell of their load. Ray 2.60 warns that variables replace the option; they do nothing yet."""
 _QUIET = LoggingConfig(enable_access_log=False, log_level="WARNING")
 
 

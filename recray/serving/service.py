@@ -33,6 +33,8 @@ from recray.stores.event_log import SlateServed, decode_slate, encode_slate, set
 from recray.stores.online import OnlineStore
 
 _log = logging.getLogger(__name__)
+_PATIENCE_S = 2.0
+"""Less than `RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Service:
         self._pace = Pace(self.parts.timer)
         self._behind: set[asyncio.Task[Any]] = set()
         self._settling: set[ProfileKey] = set()
+        self._promoting: dict[str, asyncio.Task[None]] = {}
         self._intake = Intake(self.store, self.max_future_s, self._settle)
 
     def champion(self) -> Bundle:
@@ -197,13 +200,31 @@ class Service:
     async def promote(self, bundle_id: str) -> dict[str, Any]:
         """Load a bundle here, then let the champion's alias name it; other replicas follow within their poll interval.
 
+        What takes longer than `_PATIENCE_S` goes on behind the answer, which names it in `under_way`: a request that stays
+        without an answer is handed to another replica. If it is refused then, `refused` of later answers says why.
+
         Raises:
             ModelError: it is unknown, does not verify, or was made for other views; the alias stays.
         """
+        task = self._promoting.get(bundle_id)
+        if task is None:
+            task = self._promoting[bundle_id] = asyncio.ensure_future(self._promote(bundle_id))
+            task.add_done_callback(lambda ended: self._promoting.pop(bundle_id))
+        done, _ = await asyncio.wait({task}, timeout=_PATIENCE_S)
+        if not done:
+            task.add_done_callback(lambda ended: self._note_refusal(bundle_id, ended))
+            return await self.bundles() | {"under_way": bundle_id}
+        task.result()
+        return await self.bundles() | {"under_way": None}
+
+    async def _promote(self, bundle_id: str) -> None:
         await asyncio.to_thread(self.shelf.load, bundle_id)
         self.shelf.registry.point("champion", bundle_id, datetime.fromtimestamp(self.now_s(), UTC))
         await asyncio.to_thread(self.shelf.refresh)
-        return await self.bundles()
+
+    def _note_refusal(self, bundle_id: str, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (problem := task.exception()):
+            self.shelf.refused[bundle_id] = str(problem)
 
     async def rollback(self) -> dict[str, Any]:
         """Let the champion's alias name what it named before.

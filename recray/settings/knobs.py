@@ -164,12 +164,22 @@ class ReplicaBounds(Knobs):
     min_replicas: Count = 1
     max_replicas: Count = 1
     max_ongoing: Count = 512
-    target_ongoing: Annotated[float, Field(gt=0)] = 16
+    target_ongoing: Annotated[float, Field(gt=0)] = 8
     upscale_delay_s: Annotated[float, Field(ge=0)] = 3.0
     downscale_delay_s: Annotated[float, Field(ge=0)] = 120.0
     look_back_s: Annotated[float, Field(gt=1)] = 6.0
     cpus: Annotated[float, Field(ge=0)] = 0.2
     gpus: Annotated[float, Field(ge=0)] = 0.0
+
+
+class StageBounds(ReplicaBounds):
+    """Bounds of a deployment behind the gateway.
+
+    What it has in hand are batches, of which a gateway replica has `max_concurrent_batches` at a time at most: with the
+    gateway's target it would never grow.
+    """
+
+    target_ongoing: Annotated[float, Field(gt=0)] = 0.8
 
 
 class StageBudgets(Knobs):
@@ -196,9 +206,9 @@ class ServingSettings(Knobs):
     health_period_s: Seconds = 1.0
     health_timeout_s: Seconds = 3.0
     gateway: ReplicaBounds = ReplicaBounds()
-    features: ReplicaBounds = ReplicaBounds()
-    candidates: ReplicaBounds = ReplicaBounds()
-    ranker: ReplicaBounds = ReplicaBounds()
+    features: StageBounds = StageBounds()
+    candidates: StageBounds = StageBounds()
+    ranker: StageBounds = StageBounds()
     default_region: str | None = None
     response_cache: bool = True
     cache_ttl_s: Annotated[int, Field(ge=1, le=3_600)] = 300
