@@ -20,7 +20,7 @@ from recray.simulation.rate import Piece, Rate
 QUICK: Final = {
     "min_replicas": 1,
     "max_replicas": 2,
-    "target_ongoing": 1.0,
+    "target_ongoing": 0.25,
     "upscale_delay_s": 1.0,
     "downscale_delay_s": 4.0,
     "look_back_s": 3.0,

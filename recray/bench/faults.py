@@ -17,7 +17,7 @@ from recray.bench.contestants import Contestant, Running, running, served
 from recray.bench.ledger import Ledger
 from recray.bench.per_core import HOST
 from recray.bench.prepared import Prepared
-from recray.bench.victims import Fault, StoreInCharge, gateways_up, store_in_charge
+from recray.bench.victims import Fault, StoreInCharge, gateways_up
 from recray.errors import ConfigError, DataError
 from recray.settings import TrafficSettings
 from recray.simulation.audience import Viewer, placed
@@ -97,6 +97,7 @@ class Served:
     store: StoreInCharge
     prepared: Prepared
     viewers: list[Viewer]
+    n_gateways: int
 
     @property
     def target(self) -> Target:
@@ -115,11 +116,8 @@ def serving(topology: str, prepared: Prepared, bounds: Mapping[str, Any] = TWO) 
     differences = {"gateway": gateway, "most_delay_ms": settings.most_delay_ms}
     contestant = Contestant(topology, lambda given, port, cores: served(topology, given, port, differences), topology)
     viewers = placed(prepared.keys, [None] * len(prepared.keys), prepared.settings.training.seed)
-    with (
-        store_in_charge(prepared.folder, prepared.store_pid) as store,
-        running(contestant, prepared, N_GATEWAYS, prepared.paths("homepage")) as server,
-    ):
-        yield Served(server, store, prepared, viewers)
+    with running(contestant, prepared, N_GATEWAYS, prepared.paths("homepage")) as server:
+        yield Served(server, StoreInCharge.of(prepared.folder), prepared, viewers, int(gateway["min_replicas"]))
 
 
 async def whole(ours: Served) -> None:
@@ -130,12 +128,14 @@ async def whole(ours: Served) -> None:
     """
     path, deadline_s = ours.prepared.paths("homepage")[0], asyncio.get_running_loop().time() + _READY_S
     good = 0
-    while good < 2 * N_GATEWAYS:
+    while good < 2 * ours.n_gateways:
         up = await asyncio.to_thread(gateways_up, ours.server.stats_port)
-        answer = await asyncio.to_thread(ours.server.ask, path) if up >= N_GATEWAYS else None
+        answer = await asyncio.to_thread(ours.server.ask, path) if up >= ours.n_gateways else None
         good = good + 1 if answer else 0
         if asyncio.get_running_loop().time() > deadline_s:
-            raise DataError(f"{up} of {N_GATEWAYS} gateways are up after {_READY_S:.0f} s, answers are not whole; see its log")
+            raise DataError(
+                f"{up} of {ours.n_gateways} gateways are up after {_READY_S:.0f} s, answers are not whole; see its log"
+            )
         await asyncio.sleep(0.0 if answer else 0.5)
 
 

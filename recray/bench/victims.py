@@ -3,9 +3,7 @@
 import csv
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Final, Literal
@@ -59,32 +57,22 @@ def gateways_up(stats_port: int) -> int:
 
 @dataclass(slots=True)
 class StoreInCharge:
-    """The store server of a folder, with its supervisor's part: whoever finds it dead starts it on the same file and port."""
+    """The store server of a folder, with its supervisor's part: whoever finds it dead starts it on the same file and port.
+
+    What is started stays for whoever uses the folder next; `embedded.shut_down` ends it.
+    """
 
     home: Path
     pid: int
-    _restarted: list[EmbeddedStore] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, home: Path) -> "StoreInCharge":
+        """The server that runs for a folder, or a new one."""
+        return cls(home, EmbeddedStore.start(home).pid)
 
     def restart(self) -> None:
         """Start it again where it was."""
-        store = EmbeddedStore.start(self.home)
-        self._restarted.append(store)
-        self.pid = store.pid
-
-    def stop(self) -> None:
-        """End what was started again."""
-        for store in self._restarted:
-            store.stop()
-
-
-@contextmanager
-def store_in_charge(home: Path, pid: int) -> Iterator[StoreInCharge]:
-    """The server that runs for a folder; those that take its place end with the context."""
-    store = StoreInCharge(home, pid)
-    try:
-        yield store
-    finally:
-        store.stop()
+        self.pid = EmbeddedStore.start(self.home).pid
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 
-from bundle_world import BundleWorld, make
+from bundle_world import make, publish
 from recray.bench.faults import Plan, faults_of, measure, serving
 from recray.bench.prepared import Prepared, prepared
-from recray.features import fold
 from recray.settings import Settings, merge
-from recray.stores.connect import open_store
 from recray.stores.embedded import EmbeddedStore
 
-PLAN = Plan(rate=12.0, before_s=1.0, most_s=90.0, after_s=1.0, seed=1)
+PLAN = Plan(rate=20.0, before_s=1.0, most_s=90.0, after_s=1.0, seed=1)
 FUSED = ("gateway-killed", "gateway-frozen", "store-killed", "store-frozen", "controller-killed")
 COMPOSED = ("features-frozen", "candidates-killed", "ranker-frozen")
 DEGRADED = {
@@ -40,15 +38,9 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     world, folder = make(tmp_path_factory.mktemp("faults")), tmp_path_factory.mktemp("faults-run")
     given = merge(world.settings.model_dump(), {"serving": SERVING, "store": {"timeout_s": 1.0}})
     with EmbeddedStore.start(world.settings.home) as store:
-        asyncio.run(published(world, store.url))
+        asyncio.run(publish(world, store.url))
         with prepared(Settings.model_validate(given), store.url, "world", folder) as found:
             yield found
-
-
-async def published(world: BundleWorld, url: str) -> None:
-    store = open_store(world.settings.store, url)
-    await store.load([(key, fold.encode(state), world.profiles[key]) for key, state in world.states.items()])
-    await store.close()
 
 
 @pytest.fixture(scope="module")
