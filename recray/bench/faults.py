@@ -134,7 +134,7 @@ async def whole(ours: Served) -> None:
         good = good + 1 if answer else 0
         if asyncio.get_running_loop().time() > deadline_s:
             raise DataError(
-                f"{up} of {ours.n_gateways} gateways are up after {_READY_S:.0f} s, answers are not whole; see its log"
+                f"{up} of {ours.n_gateways} gateways up after {_READY_S:.0f} s, answers not whole; see its log"
             )
         await asyncio.sleep(0.0 if answer else 0.5)
 
