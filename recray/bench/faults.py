@@ -133,9 +133,7 @@ async def whole(ours: Served) -> None:
         answer = await asyncio.to_thread(ours.server.ask, path) if up >= ours.n_gateways else None
         good = good + 1 if answer else 0
         if asyncio.get_running_loop().time() > deadline_s:
-            raise DataError(
-                f"{up} of {ours.n_gateways} gateways up after {_READY_S:.0f} s, answers not whole; see its log"
-            )
+            raise DataError(f"{up} of {ours.n_gateways} gateways up after {_READY_S:.0f} s, answers not whole; see its log")
         await asyncio.sleep(0.0 if answer else 0.5)
 
 

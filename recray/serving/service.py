@@ -219,7 +219,8 @@ class Service:
 
     async def _promote(self, bundle_id: str) -> None:
         await asyncio.to_thread(self.shelf.load, bundle_id)
-        self.shelf.registry.point("champion", bundle_id, datetime.fromtimestamp(self.now_s(), UTC))
+        at = datetime.fromtimestamp(self.now_s(), UTC)
+        await asyncio.to_thread(self.shelf.registry.point, "champion", bundle_id, at)
         await asyncio.to_thread(self.shelf.refresh)
 
     def _note_refusal(self, bundle_id: str, task: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ from recray.bench.prepared import Prepared, prepared
 from recray.settings import Settings, merge
 from recray.stores.embedded import EmbeddedStore
 
-PLAN = Plan(rate=20.0, before_s=1.0, most_s=90.0, after_s=1.0, seed=1)
+PLAN = Plan(rate=25.0, before_s=1.0, most_s=90.0, after_s=1.0, seed=1)
 FUSED = ("gateway-killed", "gateway-frozen", "store-killed", "store-frozen", "controller-killed")
 COMPOSED = ("features-frozen", "candidates-killed", "ranker-frozen")
 DEGRADED = {
