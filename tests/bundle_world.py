@@ -29,6 +29,7 @@ from recray.serving.shelf import BundleShelf
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
 from recray.settings import Settings, resolve
 from recray.simulation.world import WorldSettings, build
+from recray.stores.connect import open_store
 from recray.stores.lake import Lake
 from recray.stores.memory import MemoryStore
 from recray.stores.registry import Registry
@@ -114,6 +115,13 @@ def make(home: Path) -> BundleWorld:
     bundle_id = registry.write(to_bytes(items, history.titles, sources, rankers), manifest)
     registry.point("champion", bundle_id, at)
     return BundleWorld(settings, history, from_bytes(bundle_id, *registry.read(bundle_id)), states, profiles)
+
+
+async def publish(world: BundleWorld, url: str) -> None:
+    """Load every profile into the store at a URL."""
+    store = open_store(world.settings.store, url)
+    await store.load([(key, fold.encode(state), world.profiles[key]) for key, state in world.states.items()])
+    await store.close()
 
 
 def _examples(

@@ -29,7 +29,8 @@ _STOP_S: Final = 60.0
 _ASK_S: Final = 30.0
 _PAUSE_S: Final = 0.2
 _PORTS: Final = range(20_000, 30_000)
-_INNER_PORTS: Final = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
+_STATS_PORT: Final = "RAY_SERVE_HAPROXY_STATS_PORT"
+_INNER_PORTS: Final = ("RAY_SERVE_HAPROXY_METRICS_PORT", _STATS_PORT)
 """Fixed by default, so that an application that is already up would be in the way."""
 Command = Callable[[Prepared, int, int], list[str]]
 
@@ -43,7 +44,8 @@ class Contestant:
     about: str
 
 
-def _served(topology: str, prepared: Prepared, port: int, differences: dict[str, Any]) -> list[str]:
+def served(topology: str, prepared: Prepared, port: int, differences: dict[str, Any]) -> list[str]:
+    """The command line of the application, with differences of its serving settings."""
     file = prepared.settings_file(**differences)
     options = ["--topology", topology, "--port", str(port), "--settings", str(file)]
     return [sys.executable, "-m", "recray.cli", "serve", *options]
@@ -51,11 +53,11 @@ def _served(topology: str, prepared: Prepared, port: int, differences: dict[str,
 
 def _fused(prepared: Prepared, port: int, cores: int) -> list[str]:
     gateway = prepared.settings.serving.gateway.model_dump() | {"min_replicas": cores, "max_replicas": cores}
-    return _served("fused", prepared, port, {"gateway": gateway})
+    return served("fused", prepared, port, {"gateway": gateway})
 
 
 def _composed(prepared: Prepared, port: int, cores: int) -> list[str]:
-    return _served("composed", prepared, port, {})
+    return served("composed", prepared, port, {})
 
 
 def _plain(module: str) -> Command:
@@ -79,11 +81,12 @@ CONTESTANTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A contestant that answers. `roots` and `mark` tell its processes and the store's."""
+    """A contestant that answers. `roots` and `mark` tell its processes and the store's; HAProxy's figures: `stats_port`."""
 
     port: int
     roots: list[int]
     mark: str
+    stats_port: int
 
     def ask(self, path: str) -> dict[str, Any] | None:
         """A whole answer; None when it failed or names a degraded stage."""
@@ -115,7 +118,7 @@ def running(contestant: Contestant, prepared: Prepared, cores: int, paths: Seque
             start_new_session=True,
         )
     try:
-        started = Running(port, [process.pid, prepared.store_pid], mark)
+        started = Running(port, [process.pid, prepared.store_pid], mark, inner[_INNER_PORTS.index(_STATS_PORT)])
         _await_answers(contestant.name, process, started, paths, log)
         yield started
     finally:

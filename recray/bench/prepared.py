@@ -23,7 +23,7 @@ from recray.schema import Kind, ProfileKey, ProfileSettings, word
 from recray.settings import Settings
 from recray.simulation.audience import profiles_of
 from recray.stores.connect import open_store
-from recray.stores.embedded import EmbeddedStore
+from recray.stores.embedded import EmbeddedStore, shut_down
 from recray.stores.lake import Lake
 from recray.stores.registry import Registry
 
@@ -46,6 +46,7 @@ class Prepared:
     data: str
     catalogue: int
     kind: str
+    content_id: str
     response_cache: bool = False
 
     def paths(self, endpoint: str) -> list[str]:
@@ -105,7 +106,10 @@ def prepared(settings: Settings, store_url: str, data: str | None, folder: Path)
         )
         kind = word(Kind(Counter(bundle.items.kind.tolist()).most_common(1)[0][0]))
         keys = [key for key, _, _ in published]
-        yield Prepared(given, folder, keys, store.pid, bundle_id, data, bundle.items.n, kind)
+        try:
+            yield Prepared(given, folder, keys, store.pid, bundle_id, data, bundle.items.n, kind, bundle.items.content_ids[0])
+        finally:
+            shut_down(folder)  # whichever it is by now: it may have been killed and started again
 
 
 async def _published(settings: Settings, url: str, keys: list[ProfileKey]) -> _Published:

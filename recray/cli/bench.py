@@ -2,6 +2,7 @@
 
 import typer
 
+from recray.cli.bench_faults import register_faults
 from recray.cli.bench_quality import register_quality
 from recray.cli.bench_serve import register_serve
 
@@ -12,3 +13,4 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="bench")
     register_quality(group)
     register_serve(group)
+    register_faults(group)

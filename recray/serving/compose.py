@@ -21,13 +21,15 @@ from recray.serving.deployments import (
     RankerDeployment,
     SinkDeployment,
 )
-from recray.settings import ReplicaBounds, Settings
+from recray.settings import ReplicaBounds, ServingSettings, Settings
 
 APPLICATION = "recray"
+_METRICS_S = 1.0
+"""How often replicas and handles tell of their load. Ray 2.60 warns that variables replace the option; they do nothing yet."""
 _QUIET = LoggingConfig(enable_access_log=False, log_level="WARNING")
 
 
-def _options(bounds: ReplicaBounds) -> dict[str, Any]:
+def _options(bounds: ReplicaBounds, serving: ServingSettings) -> dict[str, Any]:
     """Deployment options of one part.
 
     The gateway's replicas report only requests they have admitted, so the target must lie well below what they admit or
@@ -36,8 +38,8 @@ def _options(bounds: ReplicaBounds) -> dict[str, Any]:
     options: dict[str, Any] = {
         "ray_actor_options": {"num_cpus": bounds.cpus, "num_gpus": bounds.gpus},
         "max_ongoing_requests": bounds.max_ongoing,
-        "health_check_period_s": 2,
-        "health_check_timeout_s": 10,
+        "health_check_period_s": serving.health_period_s,
+        "health_check_timeout_s": serving.health_timeout_s,
         "graceful_shutdown_wait_loop_s": 0.5,
         "logging_config": _QUIET,
     }
@@ -47,6 +49,10 @@ def _options(bounds: ReplicaBounds) -> dict[str, Any]:
         "min_replicas": bounds.min_replicas,
         "max_replicas": bounds.max_replicas,
         "target_ongoing_requests": min(bounds.target_ongoing, bounds.max_ongoing / 2),
+        "upscale_delay_s": bounds.upscale_delay_s,
+        "downscale_delay_s": bounds.downscale_delay_s,
+        "metrics_interval_s": _METRICS_S,
+        "look_back_period_s": bounds.look_back_s,
     }
     return options | {"autoscaling_config": scaling}
 
@@ -57,7 +63,7 @@ def compose(settings: Settings) -> serve.Application:
     serving = settings.serving
 
     def deployment(kind: type, name: str, bounds: ReplicaBounds) -> serve.Deployment:
-        return serve.deployment(kind).options(name=name, **_options(bounds))
+        return serve.deployment(kind).options(name=name, **_options(bounds, serving))
 
     gateway = deployment(GatewayDeployment, "Gateway", serving.gateway)
     # Bound to the gateway so that Serve runs it: what viewers do reaches the lake without anyone asking.

@@ -10,8 +10,14 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     # A line per request to a collector in Python costs more than HAProxy itself; /metrics has the application's own figures.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-    # What a replica that died had not begun to answer goes to another one: every request here may be repeated.
-    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    # What a replica that died or hangs had not begun to answer goes to another one: every request here may be repeated.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response response-timeout",
+    "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "3",
+    "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",
+    # A replica that hangs is asked no more after two checks that were not answered within a second.
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+    # Three checks that fail, and HAProxy itself is started anew.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     # Threads that spin while they wait starve the processes beside them.

@@ -147,6 +147,9 @@ def _profiles(app: FastAPI, service: Service) -> None:
 def _operations(app: FastAPI, service: Service, operator: Operator) -> None:
     only = [Depends(operator)]
 
+    def promoted(facts: dict[str, Any]) -> Json:
+        return Json(facts, 202 if facts["under_way"] else 200)
+
     @app.get(f"{BASE}/experiments")
     async def experiments() -> Json:
         """Experiments and their arms, as loaded."""
@@ -159,13 +162,13 @@ def _operations(app: FastAPI, service: Service, operator: Operator) -> None:
 
     @app.post(f"{BASE}/bundles/{{bundle_id}}/promote", dependencies=only)
     async def promote(bundle_id: Annotated[Id, Path()]) -> Json:
-        """Put a bundle in charge. One that does not load is refused, and the old one stays."""
-        return Json(await service.promote(bundle_id))
+        """Put a bundle in charge. One that does not load is refused, and the old one stays; 202 while it still loads."""
+        return promoted(await service.promote(bundle_id))
 
     @app.post(f"{BASE}/bundles/rollback", dependencies=only)
     async def rollback() -> Json:
-        """Put the bundle in charge that was before."""
-        return Json(await service.rollback())
+        """Put the bundle in charge that was before; 202 while it still loads."""
+        return promoted(await service.rollback())
 
     @app.get("/healthz", include_in_schema=False)
     async def healthy() -> Json:

@@ -20,7 +20,6 @@ from recray.features import fold
 from recray.features.profiles import Profiles, columns
 from recray.features.views import fingerprint
 from recray.pages.answer import Answer, Written, explained, written
-from recray.pages.explain import leading_sources
 from recray.recommend import Parts, recommend
 from recray.schema import ProfileKey, ProfileSettings
 from recray.serving.admission import Admission, Pace
@@ -29,16 +28,19 @@ from recray.serving.batching import Batcher
 from recray.serving.cache import ResponseCache
 from recray.serving.counters import Counters
 from recray.serving.feedback import Feedback, Intake, arrival
+from recray.serving.record import served
 from recray.serving.reply import Reply, fresh
 from recray.serving.shelf import ALIASES, BundleShelf
 from recray.serving.sink import GROUP, SinkFacts
 from recray.settings import StoreSettings
-from recray.stores.event_log import SlateServed, decode_slate, encode_slate, settle_profile
+from recray.stores.event_log import decode_slate, encode_slate, settle_profile
 from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
 from recray.stores.privacy import erase_profile, export_profile
 
 _log = logging.getLogger(__name__)
+_PATIENCE_S = 2.0
+"""Less than `RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Service:
         self._behind: set[asyncio.Task[Any]] = set()
         self._settling: set[ProfileKey] = set()
         self._intake = Intake(self.store, self.events, self._settle)
+        self._promoting: dict[str, asyncio.Task[None]] = {}
 
     def champion(self) -> Bundle:
         """The bundle in charge.
@@ -111,7 +114,7 @@ class Service:
 
     async def _log_slates(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
         slates = [
-            (answer.recommendation_id, question.asked.key, encode_slate(_served(answer, question, self._views)))
+            (answer.recommendation_id, question.asked.key, encode_slate(served(answer, question, self._views)))
             for question, answer in zip(questions, answers, strict=True)
         ]
         try:
@@ -235,13 +238,32 @@ class Service:
     async def promote(self, bundle_id: str) -> dict[str, Any]:
         """Load a bundle here, then let the champion's alias name it; other replicas follow within their poll interval.
 
+        What takes longer than `_PATIENCE_S` goes on behind the answer, which names it in `under_way`: a request that stays
+        without an answer is handed to another replica. If it is refused then, `refused` of later answers says why.
+
         Raises:
             ModelError: it is unknown, does not verify, or was made for other views; the alias stays.
         """
+        task = self._promoting.get(bundle_id)
+        if task is None:
+            task = self._promoting[bundle_id] = asyncio.ensure_future(self._promote(bundle_id))
+            task.add_done_callback(lambda ended: self._promoting.pop(bundle_id))
+        done, _ = await asyncio.wait({task}, timeout=_PATIENCE_S)
+        if not done:
+            task.add_done_callback(lambda ended: self._note_refusal(bundle_id, ended))
+            return await self.bundles() | {"under_way": bundle_id}
+        task.result()
+        return await self.bundles() | {"under_way": None}
+
+    async def _promote(self, bundle_id: str) -> None:
         await asyncio.to_thread(self.shelf.load, bundle_id)
-        self.shelf.registry.point("champion", bundle_id, datetime.fromtimestamp(self.now_s(), UTC))
+        at = datetime.fromtimestamp(self.now_s(), UTC)
+        await asyncio.to_thread(self.shelf.registry.point, "champion", bundle_id, at)
         await asyncio.to_thread(self.shelf.refresh)
-        return await self.bundles()
+
+    def _note_refusal(self, bundle_id: str, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (problem := task.exception()):
+            self.shelf.refused[bundle_id] = str(problem)
 
     async def rollback(self) -> dict[str, Any]:
         """Let the champion's alias name what it named before.
@@ -263,30 +285,3 @@ def _listed(shelf: BundleShelf) -> dict[str, Any]:
         facts = {name: manifest.get(name) for name in ("created_at", "metrics", "data", "git_commit", "gate")}
         found.append({"id": bundle_id, "aliases": [a for a, named in aliases.items() if named == bundle_id], **facts})
     return {"bundles": found, **aliases, "refused": shelf.refused}
-
-
-def _served(answer: Answer, question: Question, views: str) -> SlateServed:
-    """The log of one answer, with all that is needed to make it again."""
-    shown = answer.shown()
-    numbers = answer.candidates.items[answer.row, shown]
-    sampled = dict(zip(answer.places.tolist(), answer.propensity.tolist(), strict=True))
-    asked = question.asked
-    return SlateServed(
-        recommendation_id=answer.recommendation_id,
-        user_id=asked.user_id,
-        profile_id=asked.profile_id,
-        served_at_s=question.now_s,
-        bundle_id=answer.bundle_id,
-        page=asked.page,
-        vectors_fingerprint=views,
-        settings=answer.profiles.settings[answer.row],
-        arms=dict(answer.arms),
-        request={"asked": asked.facts() | {"region": answer.region}, "ranker": answer.algorithm, "slate": dict(answer.slate)},
-        state=answer.profiles.encode(answer.row),
-        items=numbers.tolist(),
-        positions=list(range(shown.size)),
-        scores=answer.scores[shown].tolist(),
-        propensities=[sampled.get(place, 1.0) for place in shown.tolist()],
-        sources=leading_sources(answer.candidates, answer.row, shown),
-        degraded=answer.degraded,
-    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ class BundleShelf:
     _loaded: dict[str, Bundle] = field(default_factory=dict)
     _named: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    _loading: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """Whoever asks for a bundle that is being loaded waits for it: loading it twice would take twice as long."""
 
     def named(self, name: str) -> Bundle:
         """The loaded bundle of an alias or id; an alias that nothing was ever promoted to falls back to the champion.
@@ -51,13 +54,16 @@ class BundleShelf:
         Raises:
             ModelError: it does not verify, was made for other views, or cannot answer.
         """
-        if bundle_id not in self._loaded:
-            manifest, files = self.registry.read(bundle_id)
-            bundle = from_bytes(bundle_id, manifest, files, with_rankers=self.with_rankers)
-            self.warm(bundle)
-            self._loaded[bundle_id] = bundle
-            self._forget(keep={bundle_id, *self._named.values()})
-        return self._loaded[bundle_id]
+        with self._loading:
+            return self._loaded[bundle_id] if bundle_id in self._loaded else self._read(bundle_id)
+
+    def _read(self, bundle_id: str) -> Bundle:
+        manifest, files = self.registry.read(bundle_id)
+        bundle = from_bytes(bundle_id, manifest, files, with_rankers=self.with_rankers)
+        self.warm(bundle)
+        self._loaded[bundle_id] = bundle
+        self._forget(keep={bundle_id, *self._named.values()})
+        return bundle
 
     def refresh(self) -> None:
         """Follow the registry's aliases; a bundle that cannot be loaded leaves its alias where it was."""

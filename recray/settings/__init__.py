@@ -1,30 +1,28 @@
-"""Settings: every knob once (`knobs`), and how differences become settings (`resolve`).
+"""Settings: every knob once (`knobs`, `online`), and how differences become settings (`resolve`).
 
 The dial `scale` sets data size, epochs, trials and replica bounds together (see `SCALES`); a YAML file holds differences only.
 """
 
+from recray.settings.kinds import Count, Knobs, Scale, Seconds, Share
 from recray.settings.knobs import (
     BoostedSettings,
-    Count,
     DeepSettings,
     EvaluationSettings,
     ExampleSettings,
-    Knobs,
-    ReplicaBounds,
-    Scale,
-    Seconds,
     SequenceSettings,
-    ServingSettings,
     Settings,
-    Share,
-    SinkSettings,
     SlateSettings,
     SourceSettings,
     SplitSettings,
+    TrainingSettings,
+)
+from recray.settings.online import (
+    ReplicaBounds,
+    ServingSettings,
+    SinkSettings,
     StageBudgets,
     StoreSettings,
     TrafficSettings,
-    TrainingSettings,
 )
 from recray.settings.resolve import SCALES, load, merge, resolve
 

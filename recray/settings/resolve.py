@@ -8,7 +8,8 @@ import yaml
 from pydantic import ValidationError
 
 from recray.errors import ConfigError
-from recray.settings.knobs import Scale, Settings
+from recray.settings.kinds import Scale
+from recray.settings.knobs import Settings
 
 SCALES: Final[Mapping[Scale, Mapping[str, Mapping[str, Any]]]] = {
     "smoke": {

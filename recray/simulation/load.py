@@ -128,7 +128,7 @@ class _Driver:
         there = self._crowd.already_there(rate.at(0.0))
         arrivals = Rate((Piece(rate.at(0.0), rate.at(0.0), lead_s), *rate.pieces)).arrivals([self._plan.seed, 4])
         first_s = self._loop.time()
-        self._began_s = first_s + lead_s
+        self._began_s = self.traffic.began_s = first_s + lead_s
         self._end_s = self._began_s + rate.seconds
         for number, steps, step, at_s in there:
             self._begin(number, steps, step, first_s + at_s)

@@ -65,9 +65,10 @@ class Traffic:
     """A load while it runs and afterwards. Latencies count from the due moment.
 
     `due_s` counts from the moment at which the measurement begins. What was due before is the lead-in: it is in none of the
-    figures, but its failures count.
+    figures, but its failures count. `began_s` is that moment on the event loop's clock.
     """
 
+    began_s: float = 0.0
     seconds: float = 0.0
     due_s: "array[float]" = field(default_factory=lambda: array("d"))
     latency_s: "array[float]" = field(default_factory=lambda: array("d"))

@@ -183,14 +183,14 @@ function confirm(title, text, verb) {
 async function promote(id) {
   const text = `${id} becomes the champion. Requests that are being answered finish with the present one; no request fails.`;
   if (await confirm("Promote this bundle?", text, "Promote"))
-    await change(() => api.promote(id, state.token), `${id} is the champion now`);
+    await change(() => api.promote(id, state.token), `${id} takes charge`);
 }
 
 async function rollback() {
   const text =
     "The champion before this one takes charge again. Requests that are being answered finish with the present one.";
   if (await confirm("Roll back the champion?", text, "Roll back"))
-    await change(() => api.rollback(state.token), "Rolled back");
+    await change(() => api.rollback(state.token), "The champion before takes charge");
 }
 
 async function change(call, done) {

@@ -1,0 +1,145 @@
+"""Twice as many requests as are answered at the peak: how many are answered then, how fast, and how the others are told.
+
+The peak is a closed loop's, by the same client as the open loop at twice its rate.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from recray.errors import DataError
+from recray.schema import ProfileKey
+from recray.simulation.http_client import Connection, Reply, Target, connected
+from recray.simulation.loops import Lanes, closed_loop, percentiles_ms
+from recray.simulation.rate import arrivals
+from recray.simulation.traffic import Fate, fate_of
+
+FACTOR: Final = 2.0
+_PEAK_CONNECTIONS: Final = (8, 16, 32)
+_CONNECTIONS: Final = 256
+_FEEDBACK_PER_S: Final = 5.0
+_DRAIN_S: Final = 10.0
+_FEEDBACK: Final = "/api/v1/recommendations/feedback"
+
+
+@dataclass
+class Met:
+    """Latencies in seconds of one kind of request by fate, from the moment each was due."""
+
+    latencies_s: dict[Fate, list[float]] = field(default_factory=lambda: {fate: [] for fate in Fate})
+
+    def add(self, reply: Reply, latency_s: float) -> None:
+        self.latencies_s[fate_of(reply)].append(latency_s)
+
+    def of(self, *fates: Fate) -> list[float]:
+        return [latency_s for fate in fates for latency_s in self.latencies_s[fate]]
+
+    @property
+    def n_failed(self) -> int:
+        return len(self.of(*(fate for fate in Fate if fate >= Fate.REFUSED)))
+
+
+async def peak(target: Target, paths: Sequence[str], seconds: float) -> dict[str, Any]:
+    """Most answers per second that some number of connections gets that ask again at once, with their p50 and p99.
+
+    Several are tried, each for its share of the seconds: with too many some are refused, and ask again at once.
+
+    Raises:
+        DataError: nothing was answered.
+    """
+    found: list[dict[str, Any]] = []
+    for n in _PEAK_CONNECTIONS:
+        met, loop = Met(), asyncio.get_running_loop()
+        async with connected(target, n) as connections:
+            lines = [_Watched(one, met) for one in connections]
+            began_s = loop.time()
+            await closed_loop(lines, paths, seconds / len(_PEAK_CONNECTIONS))
+            answered = met.of(Fate.ANSWERED, Fate.DEGRADED)
+            rate = round(len(answered) / (loop.time() - began_s), 2)
+        found.append({"requests_per_s": rate, "connections": n, **percentiles_ms(answered)})
+    best = max(found, key=lambda one: one["requests_per_s"])
+    if not best["requests_per_s"]:
+        raise DataError(f"{target.url} answered nothing to {', '.join(map(str, _PEAK_CONNECTIONS))} connections; see its log")
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A line that writes down what it met."""
+
+    line: Connection
+    met: Met
+
+    async def get(self, path: str) -> Reply:
+        loop = asyncio.get_running_loop()
+        sent_s = loop.time()
+        reply = await self.line.get(path)
+        self.met.add(reply, loop.time() - sent_s)
+        return reply
+
+
+async def overload(
+    target: Target, paths: Sequence[str], feedback: tuple[Sequence[ProfileKey], str], seconds: float, seed: int
+) -> dict[str, Any]:
+    """Figures at the peak and at twice its rate; `feedback` (who, on which title) goes in between all the time."""
+    at_peak = await peak(target, paths, seconds)
+    began_cpu_s = time.process_time()
+    due_s = arrivals(FACTOR * at_peak["requests_per_s"], seconds, seed)
+    pages, events = await asyncio.gather(_asked(target, paths, due_s), _told(target, *feedback, seconds))
+    answered, refused = pages.of(Fate.ANSWERED, Fate.DEGRADED), pages.of(Fate.TURNED_AWAY)
+    goodput = len(answered) / seconds
+    latency = percentiles_ms(answered)
+    return {
+        "factor": FACTOR,
+        "peak": at_peak,
+        "goodput_per_s": round(goodput, 2),
+        "goodput/peak": round(goodput / at_peak["requests_per_s"], 3),
+        "requests": len(due_s),
+        "answered": len(answered),
+        "degraded": len(pages.of(Fate.DEGRADED)),
+        "refused": len(refused),
+        "refused_share": round(len(refused) / len(due_s), 3),
+        "failed": pages.n_failed,
+        "p50_ms": latency["p50_ms"],
+        "p99_ms": latency["p99_ms"],
+        "refused_p50_ms": percentiles_ms(refused)["p50_ms"],
+        "refused_p99_ms": percentiles_ms(refused)["p99_ms"],
+        "feedback_sent": sum(map(len, events.latencies_s.values())),
+        "feedback_accepted": len(events.of(Fate.ANSWERED)),
+        "feedback_p99_ms": percentiles_ms(events.of(Fate.ANSWERED))["p99_ms"],
+        "client_cpu_share": round((time.process_time() - began_cpu_s) / seconds, 3),
+    }
+
+
+async def _asked(target: Target, paths: Sequence[str], due_s: Sequence[float]) -> Met:
+    """Pages at their moments, over more connections than are ever admitted."""
+    loop, met = asyncio.get_running_loop(), Met()
+    async with connected(target, _CONNECTIONS) as lines:
+        lanes: Lanes[str] = Lanes([one.get for one in lines], lambda _, due, reply: met.add(reply, loop.time() - due))
+        began_s = loop.time()
+        for number, offset in enumerate(due_s):
+            if (early_s := began_s + offset - loop.time()) > 0:
+                await asyncio.sleep(early_s)
+            lanes.put(began_s + offset, paths[number % len(paths)])
+        await lanes.drained(_DRAIN_S)
+        met.latencies_s[Fate.UNANSWERED] += [loop.time() - due for due, _ in lanes.close()]
+    return met
+
+
+async def _told(target: Target, keys: Sequence[ProfileKey], content_id: str, seconds: float) -> Met:
+    """One event after another at a steady pace; each of another viewer, or of another moment."""
+    loop, met = asyncio.get_running_loop(), Met()
+    connection = Connection(target.host, target.port)
+    began_s, n = loop.time(), int(seconds * _FEEDBACK_PER_S)
+    for number in range(n):
+        due_s = began_s + number / _FEEDBACK_PER_S
+        await asyncio.sleep(max(due_s - loop.time(), 0.0))
+        key = keys[number % len(keys)]
+        event = {"user_id": key.user_id, "profile_id": key.profile_id, "content_id": content_id, "action": "click"}
+        met.add(await connection.post(_FEEDBACK, msgspec.json.encode(event)), loop.time() - due_s)
+    connection.close()
+    return met
