@@ -52,8 +52,8 @@ test: check  ## check, then integration and end to end
 e2e: setup  ## import, train, serve, feed back, kill, on this machine
 	$(BIN)/pytest tests/e2e
 
-bench: setup  ## measure speed, freshness, faults and scale into docs/results
-	for what in serve freshness faults scale; do $(BIN)/recray bench $$what --json $(RESULTS)/$$what.json $(ARGS); done
+bench: setup  ## measure speed and faults into docs/results
+	for what in serve faults; do $(BIN)/recray bench $$what --json $(RESULTS)/$$what.json $(ARGS); done
 
 docs: setup  ## check that documents, code and commands agree
 	$(BIN)/pytest tests/architecture/test_documents.py
