@@ -59,9 +59,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 
 def _shelf(settings: Settings, *, with_rankers: bool) -> BundleShelf:
-    shelf = BundleShelf(Registry(settings.registry_dir), with_rankers, lambda bundle: warm(bundle, settings))
-    shelf.refresh()
-    return shelf
+    return BundleShelf(Registry(settings.registry_dir), with_rankers, lambda bundle: warm(bundle, settings))
 
 
 async def _answer(called: Awaitable[_T], stage: str) -> _T:
@@ -72,6 +70,26 @@ async def _answer(called: Awaitable[_T], stage: str) -> _T:
         if isinstance(problem, StageError):
             raise
         raise StageError(f"deployment of stage {stage} did not answer: {problem!r}") from problem
+
+
+class _Holding:
+    """What both kinds of deployments that answer by bundle share: they hold those that the aliases name, and any asked for.
+
+    A new replica loads the aliases' bundles before it takes requests.
+    """
+
+    def __init__(self, settings: Settings, *, with_rankers: bool) -> None:
+        self._shelf = _shelf(settings, with_rankers=with_rankers)
+        self._shelf.refresh()
+        self._following = asyncio.ensure_future(self._shelf.follow(settings.serving.alias_poll_s))
+
+    async def hold(self, bundle_id: str) -> str | None:
+        """Why a bundle is refused; None once it is held here."""
+        try:
+            await asyncio.to_thread(self._shelf.take, bundle_id)
+        except ModelError as problem:
+            return str(problem)
+        return None
 
 
 class FeatureLookupDeployment:
@@ -95,14 +113,13 @@ class RemoteProfiles:
         return await _answer(self.handle.profiles.remote(keys), "features")
 
 
-class CandidateGeneratorDeployment:
+class CandidateGeneratorDeployment(_Holding):
     """Wraps `LocalCandidates`. State: the shelf, without rankers."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         settings = _settings(given)
-        shelf = _shelf(settings, with_rankers=False)
-        self._part = LocalCandidates(shelf, settings.sources)
-        self._following = asyncio.ensure_future(shelf.follow(settings.serving.alias_poll_s))
+        super().__init__(settings, with_rankers=False)
+        self._part = LocalCandidates(self._shelf, settings.sources)
 
     async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, trace: bool) -> Candidates:
         return await self._part.candidates(bundle_id, requests, profiles, trace=trace)
@@ -118,14 +135,12 @@ class RemoteCandidates:
         return await _answer(self.handle.candidates.remote(bundle_id, requests, profiles, trace), "candidates")
 
 
-class RankerDeployment:
+class RankerDeployment(_Holding):
     """Wraps `LocalRanking` for one ranker. State: the shelf."""
 
     def __init__(self, given: dict[str, Any]) -> None:
-        settings = _settings(given)
-        shelf = _shelf(settings, with_rankers=True)
-        self._part = LocalRanking(shelf)
-        self._following = asyncio.ensure_future(shelf.follow(settings.serving.alias_poll_s))
+        super().__init__(_settings(given), with_rankers=True)
+        self._part = LocalRanking(self._shelf)
 
     async def predict(self, bundle_id: str, ranker: str, batch: RankerInput) -> Floats:
         return await self._part.predict(bundle_id, ranker, batch)
