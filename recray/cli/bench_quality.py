@@ -1,7 +1,5 @@
 """`recray bench quality`: figures on the tracks that papers publish on."""
 
-import os
-import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +10,7 @@ import typer
 from rich.table import Table
 
 from recray.cli.console import Home, JsonFile, ScaleName, SettingsFile, console, settings_from, step, write_json
+from recray.settings.provenance import provenance
 
 _RATED = ("rmse", "mae")
 _RANKED = ("ndcg@10", "hr@10", "hr@50", "coverage@10")
@@ -38,7 +37,6 @@ def register_quality(group: typer.Typer) -> None:
         from recray.data.history import open_history
         from recray.stores.lake import Lake
         from recray.training.quality import Plan, measure
-        from recray.training.run import git_commit
 
         chosen = settings_from(settings, home, scale=scale, sequence=None if epochs is None else {"epochs": epochs})
         named = () if models == "all" else tuple(name.strip() for name in models.split(","))
@@ -46,7 +44,7 @@ def register_quality(group: typer.Typer) -> None:
         at = datetime.now(UTC)
         with step(f"track {plan.track} on {data}") as say:
             measured = measure(open_history(Lake(chosen.lake_dir), data, chosen), plan, chosen, say)
-        facts = measured.facts | {"machine": machine(), "commit": git_commit(), "date": at.isoformat(timespec="seconds")}
+        facts = measured.facts | provenance(at)
         settled = chosen.model_dump(mode="json", include={"sources", "sequence", "training"})
         show(facts)
         if topk is not None:
@@ -71,15 +69,6 @@ def show(facts: dict[str, Any]) -> None:
         figures = (f"{one[column]:.4f}" for column in columns)
         table.add_row(name, *figures, f"{one['seconds']['fit']:.1f}", f"{one['seconds']['evaluate']:.1f}")
     console.print(table)
-
-
-def machine() -> dict[str, Any]:
-    """Processor and number of cores that this process may use."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": models[0] if models else platform.processor() or platform.machine(), "cores": n_cores}
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:

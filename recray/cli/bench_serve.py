@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from recray.cli.bench_quality import machine
 from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_from, step, write_json
 from recray.cli.store import store_of
+from recray.settings.provenance import machine, provenance
 
 _ALL = "fused,composed,monolith,monolith_tuned"
 
@@ -35,12 +35,10 @@ def register_serve(group: typer.Typer) -> None:
         from recray.bench.cached import gain
         from recray.bench.compare import Plan, compare
         from recray.bench.prepared import prepared
-        from recray.training.run import git_commit
 
         chosen = settings_from(settings, home)
-        on = machine()
         named = tuple(name.strip() for name in contestants.split(","))
-        plan = Plan(named, endpoint, seconds, rounds, connections, on["cores"], chosen.training.seed)
+        plan = Plan(named, endpoint, seconds, rounds, connections, machine()["cores"], chosen.training.seed)
         at = datetime.now(UTC)
         with (
             tempfile.TemporaryDirectory(prefix="recray-bench-") as folder,
@@ -53,7 +51,7 @@ def register_serve(group: typer.Typer) -> None:
             if cached:
                 measured["cached"] = gain(ready, plan, say)
         show(measured, named)
-        write_json(json, measured | {"machine": on, "commit": git_commit(), "date": at.isoformat(timespec="seconds")})
+        write_json(json, measured | provenance(at))
 
 
 def show(measured: dict[str, Any], named: tuple[str, ...]) -> None:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from recray.cli.bench_quality import machine
 from recray.cli.console import Home, JsonFile, SettingsFile, console, errors, settings_from, write_json
 from recray.cli.load_view import View, show_peak, show_result
 from recray.errors import RecrayError, StoreError
 from recray.settings import Settings
+from recray.settings.provenance import provenance
 from recray.stores.lake import Lake
 
 if TYPE_CHECKING:
@@ -61,8 +61,6 @@ def register_load(group: typer.Typer) -> None:
         found = _run(job)
         (show_peak if closed else show_result)(found)
         if json is not None:
-            from recray.training.run import git_commit
-
             asked = {
                 "target": target.url,
                 "mode": job.kind,
@@ -73,7 +71,7 @@ def register_load(group: typer.Typer) -> None:
                 "run_id": job.run_id,
                 "traffic": job.settings,
             }
-            about = {"machine": machine(), "commit": git_commit(), "date": at.isoformat(timespec="seconds")}
+            about = provenance(at)
             write_json(json, asked | found | about)
         if found["failed"] and not allow_failures:
             errors.print(f"[bold red]{found['failed']:,} requests failed[/] (--allow-failures to exit with 0)")

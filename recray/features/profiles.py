@@ -32,7 +32,8 @@ class Profiles:
     """What is known about the profiles of a batch of B requests.
 
     `recent` [B, N_RECENT] packed events, newest first, zero where absent; `counters` [B, N_COUNTERS] of older events;
-    `older_watched`/`older_hidden` title numbers of older events; `settings` per row; `version` of each state.
+    `older_watched`/`older_hidden` title numbers of older events; `settings` per row; `version` of each state. `encoded` are
+    the states as bytes where they are at hand, or nothing.
     """
 
     recent: Words
@@ -41,6 +42,7 @@ class Profiles:
     older_hidden: Sequence[Ints]
     settings: Sequence[ProfileSettings]
     version: Sequence[int]
+    encoded: Sequence[bytes | None] = ()
 
     @property
     def n(self) -> int:
@@ -153,6 +155,11 @@ class Profiles:
             newest_first[::-1], self.counters[row].astype(np.uint32), self.older_watched[row], self.older_hidden[row]
         )
 
+    def encode(self, row: int) -> bytes:
+        """The state of a row as `fold.encode` writes it."""
+        known = self.encoded[row] if self.encoded else None
+        return fold.encode(self.state(row)) if known is None else known
+
     def take(self, rows: Longs) -> "Profiles":
         """Select profiles by position, in the order given."""
         return Profiles(
@@ -162,11 +169,15 @@ class Profiles:
             [self.older_hidden[r] for r in rows],
             [self.settings[r] for r in rows],
             [self.version[r] for r in rows],
+            [self.encoded[r] for r in rows] if self.encoded else (),
         )
 
 
 def columns(
-    states: Sequence[ProfileState], settings: Sequence[ProfileSettings], version: Sequence[int] | None = None
+    states: Sequence[ProfileState],
+    settings: Sequence[ProfileSettings],
+    version: Sequence[int] | None = None,
+    encoded: Sequence[bytes | None] = (),
 ) -> Profiles:
     """Lay folded states side by side."""
     recent = np.zeros((len(states), N_RECENT), np.uint64)
@@ -181,4 +192,5 @@ def columns(
         [state.hidden for state in states],
         settings,
         version if version is not None else [0] * len(states),
+        encoded,
     )

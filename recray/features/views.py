@@ -7,7 +7,6 @@ A feature is added by one line below and its function in the entity's module.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final, Literal
 
 from recray.features import context, item, match, user
@@ -97,7 +96,6 @@ def column_names(entity: Entity) -> list[str]:
     return [view.name if view.width == 1 else f"{view.name}_{i}" for view in of(entity) for i in range(view.width)]
 
 
-@cache
 def fingerprint() -> str:
     """Hash of the ordered declarations; a bundle made for other views is refused."""
     lines: list[Any] = [(v.name, v.entity, v.width, v.default, v.window, v.compute.__qualname__) for v in VIEWS]

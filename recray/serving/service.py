@@ -62,6 +62,7 @@ class Service:
     def __post_init__(self) -> None:
         self._batcher: Batcher[Question, Answer] = Batcher(self._recommend, *self.limits, self._answered)
         self._pace = Pace(self.parts.timer)
+        self._views = fingerprint()
         self._behind: set[asyncio.Task[Any]] = set()
         self._settling: set[ProfileKey] = set()
         self._intake = Intake(self.store, self.max_future_s, self._settle)
@@ -103,7 +104,7 @@ class Service:
 
     async def _log_slates(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
         slates = [
-            (answer.recommendation_id, question.asked.key, encode_slate(_served(answer, question)))
+            (answer.recommendation_id, question.asked.key, encode_slate(_served(answer, question, self._views)))
             for question, answer in zip(questions, answers, strict=True)
         ]
         try:
@@ -227,7 +228,7 @@ def _listed(shelf: BundleShelf) -> dict[str, Any]:
     return {"bundles": found, **aliases, "refused": shelf.refused}
 
 
-def _served(answer: Answer, question: Question) -> SlateServed:
+def _served(answer: Answer, question: Question, views: str) -> SlateServed:
     """The log of one answer, with all that is needed to make it again."""
     shown = answer.shown()
     numbers = answer.candidates.items[answer.row, shown]
@@ -240,11 +241,11 @@ def _served(answer: Answer, question: Question) -> SlateServed:
         served_at_s=question.now_s,
         bundle_id=answer.bundle_id,
         page=asked.page,
-        vectors_fingerprint=fingerprint(),
+        vectors_fingerprint=views,
         settings=answer.profiles.settings[answer.row],
         arms=dict(answer.arms),
         request={"asked": asked.facts() | {"region": answer.region}, "ranker": answer.algorithm, "slate": dict(answer.slate)},
-        state=fold.encode(answer.profiles.state(answer.row)),
+        state=answer.profiles.encode(answer.row),
         items=numbers.tolist(),
         positions=list(range(shown.size)),
         scores=answer.scores[shown].tolist(),

@@ -33,6 +33,7 @@ class StoredProfiles:
             [_state(record) for record in records],
             [record.settings for record in records],
             [record.version for record in records],
+            [record.state if record.settings.consent and not record.inbox else None for record in records],
         )
 
 

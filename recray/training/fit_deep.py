@@ -6,29 +6,34 @@ from typing import Any
 import ray
 import ray.train.torch
 import torch
+from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
 
 from recray.features.items import Items
 from recray.ranking import examples_file
 from recray.ranking.deep import DeepRanker, fit
 from recray.settings import Settings
+from recray.training.progress import Say, fit_aloud
 from recray.training.trainer import Fitted, Reporter, fresh_run, n_threads, outcome, scaling, shard
 
 
-def fit_deep_on_ray(examples_dir: Path, items: Items, settings: Settings) -> Fitted[DeepRanker]:
+def fit_deep_on_ray(examples_dir: Path, items: Items, settings: Settings, *, say: Say) -> Fitted[DeepRanker]:
     """Fit on `examples_dir`/train and /validation, which every worker can read; several workers share the batches' gradients.
 
     Raises:
         ModelError: the run ended without a model.
     """
     config = {"examples_dir": str(examples_dir.resolve()), "items": ray.put(items), "settings": settings}
-    trainer = TorchTrainer(
-        _fit_on_worker,
-        train_loop_config=config,
-        scaling_config=scaling(settings.training, settings.training.n_workers),
-        run_config=fresh_run("deep", settings),
-    )
-    files, metrics = outcome(trainer.fit())
+
+    def trainer(callbacks: list[UserCallback]) -> TorchTrainer:
+        return TorchTrainer(
+            _fit_on_worker,
+            train_loop_config=config,
+            scaling_config=scaling(settings.training, settings.training.n_workers),
+            run_config=fresh_run("deep", settings, callbacks),
+        )
+
+    files, metrics = outcome(fit_aloud(trainer, say))
     return Fitted(DeepRanker.restore(files, items), metrics)
 
 

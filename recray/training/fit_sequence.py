@@ -6,6 +6,7 @@ from typing import Any, Final
 import ray
 import ray.train.torch
 import torch
+from ray.train import UserCallback
 from ray.train.torch import TorchTrainer
 from safetensors.numpy import load, save
 
@@ -13,6 +14,7 @@ from recray.candidates.sequence import Sequence, fit
 from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.settings import Settings
+from recray.training.progress import Say, fit_aloud
 from recray.training.trainer import Fitted, Reporter, fresh_run, n_threads, outcome, scaling
 
 _TENSORS: Final = "sequence.safetensors"
@@ -20,7 +22,7 @@ _CONFIG: Final = "sequence.json"
 
 
 def fit_sequence_on_ray(
-    interactions: Interactions, items: Items, settings: Settings, validation: Interactions | None = None
+    interactions: Interactions, items: Items, settings: Settings, validation: Interactions | None = None, *, say: Say
 ) -> Fitted[Sequence]:
     """Fit on one worker, on a GPU where the settings ask for one: one epoch over all histories is one process's work.
 
@@ -28,13 +30,16 @@ def fit_sequence_on_ray(
         ModelError: the run ended without a model.
     """
     data = ray.put((interactions, items, validation))
-    trainer = TorchTrainer(
-        _fit_on_worker,
-        train_loop_config={"data": data, "settings": settings},
-        scaling_config=scaling(settings.training, n_workers=1),
-        run_config=fresh_run("sequence", settings),
-    )
-    files, metrics = outcome(trainer.fit())
+
+    def trainer(callbacks: list[UserCallback]) -> TorchTrainer:
+        return TorchTrainer(
+            _fit_on_worker,
+            train_loop_config={"data": data, "settings": settings},
+            scaling_config=scaling(settings.training, n_workers=1),
+            run_config=fresh_run("sequence", settings, callbacks),
+        )
+
+    files, metrics = outcome(fit_aloud(trainer, say))
     return Fitted(Sequence.restore(load(files[_TENSORS]), json.loads(files[_CONFIG]), items), metrics)
 
 

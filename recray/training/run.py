@@ -4,7 +4,6 @@ Sources learn from the first period, rankers from what those sources would have 
 on the third, and the last judges. What is served is what was judged: sources are fitted anew up to the last period.
 """
 
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +33,7 @@ from recray.features.views import SOURCES
 from recray.ranking import examples_file
 from recray.ranking.ranker import Examples, Ranker
 from recray.settings import Settings
+from recray.settings.provenance import git_commit
 from recray.stores.online import OnlineStore
 from recray.stores.registry import Registry
 from recray.training.fit_boosted import fit_boosted_on_ray
@@ -81,20 +81,26 @@ def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, n
         name = under_way.pop(done[0])
         sources[name], seconds = ray.get(done[0])
         say(f"fitted source {name} in {seconds:.1f} s")
-    fitted = _fit_sequence(plays, items, settings, n_epochs)
+    fitted = _fit_sequence(plays, items, settings, n_epochs, _heard("source sequence", say))
     sources["sequence"] = fitted.model
     say(f"fitted source sequence: {shown(fitted.metrics)}")
     epochs = n_epochs or max(int(fitted.metrics.get("epoch", 0)), 1)
     return Fitted(items, {name: sources[name] for name in SOURCES}, epochs)
 
 
-def _fit_sequence(plays: Interactions, items: Items, settings: Settings, n_epochs: int | None) -> Trained[SequenceSource]:
+def _heard(what: str, say: Say) -> Callable[[dict[str, float]], None]:
+    return lambda figures: say(f"fitting {what}: {shown(figures)}")
+
+
+def _fit_sequence(
+    plays: Interactions, items: Items, settings: Settings, n_epochs: int | None, heard: Callable[[dict[str, float]], None]
+) -> Trained[SequenceSource]:
     """Stop by the newest tenth, or, when how long to learn is known already, learn from everything for that long."""
     if n_epochs is not None:
         longer = settings.sequence.model_copy(update={"epochs": n_epochs})
-        return fit_sequence_on_ray(plays, items, settings.model_copy(update={"sequence": longer}))
+        return fit_sequence_on_ray(plays, items, settings.model_copy(update={"sequence": longer}), say=heard)
     recent = plays.at_s >= np.quantile(plays.at_s, 1 - settings.split.validation)
-    return fit_sequence_on_ray(plays.where(~recent), items, settings, plays.where(recent))
+    return fit_sequence_on_ray(plays.where(~recent), items, settings, plays.where(recent), say=heard)
 
 
 def shown(figures: Mapping[str, float]) -> str:
@@ -180,7 +186,7 @@ def fit_rankers(drawn: Drawn, early: Fitted, settings: Settings, say: Say) -> di
     """Both rankers, each by its Ray Train trainer."""
     rankers: dict[str, Ranker] = {}
     for name, fit in (("deep", fit_deep_on_ray), ("boosted", fit_boosted_on_ray)):
-        fitted = fit(drawn.examples_dir, early.items, settings)
+        fitted = fit(drawn.examples_dir, early.items, settings, say=_heard(f"ranker {name}", say))
         rankers[name] = fitted.model
         say(f"fitted ranker {name}: {shown(fitted.metrics)}")
     return rankers
@@ -280,16 +286,6 @@ def write_bundle(
     about = {"created_at": at.isoformat(), "git_commit": git_commit(), "data": data, **judgement.facts()}
     manifest = facts(settings=settings.model_dump(mode="json"), **about)
     return Outcome(Registry(settings.registry_dir).write(files, manifest), judgement)
-
-
-def git_commit() -> str | None:
-    """The commit of the code that runs, or None outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=5)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return asked.stdout.strip()
 
 
 def publish_profiles(history: History, settings: Settings, store: OnlineStore) -> int:

@@ -3,13 +3,14 @@
 import os
 import tempfile
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import ray.train
-from ray.train import Checkpoint, CheckpointConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, CheckpointConfig, RunConfig, ScalingConfig, UserCallback
 
 from recray.errors import ModelError
 from recray.schema import Longs
@@ -34,13 +35,14 @@ def scaling(training: TrainingSettings, n_workers: int) -> ScalingConfig:
     return ScalingConfig(num_workers=n_workers, use_gpu=training.use_gpu, resources_per_worker=resources)
 
 
-def fresh_run(kind: str, settings: Settings) -> RunConfig:
+def fresh_run(kind: str, settings: Settings, callbacks: Sequence[UserCallback]) -> RunConfig:
     """A run under `settings.home`/runs with a name that was never used: Ray Train resumes a name it knows."""
     return RunConfig(
         name=f"{kind}-{uuid.uuid4().hex[:12]}",
         storage_path=str((settings.home / "runs").resolve()),
         checkpoint_config=CheckpointConfig(num_to_keep=1),
         worker_runtime_env=PASSIVE,
+        callbacks=list(callbacks),
     )
 
 

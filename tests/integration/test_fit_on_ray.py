@@ -45,7 +45,7 @@ def _settings(home: Path, **training: Any) -> Any:
 @pytest.mark.parametrize("n_workers", [1, 2])
 @pytest.mark.parametrize("model", FITS)
 def test_ranker_is_fitted_on_workers_and_comes_back(model: str, n_workers: int, examples_dir: Path, tmp_path: Path) -> None:
-    fitted = FITS[model](examples_dir, world.items(), _settings(tmp_path, n_workers=n_workers))
+    fitted = FITS[model](examples_dir, world.items(), _settings(tmp_path, n_workers=n_workers), say=lambda figures: None)
     unseen = world.examples(100, 3)
     started = unseen.labels[:, :, Objective.START]
     assert mean_ndcg(fitted.model.predict(unseen.inputs)[:, :, Objective.START], started) > 0.4
@@ -63,7 +63,7 @@ def test_failed_fit_says_why(tmp_path: Path) -> None:
     for part in ("train", "validation"):
         examples_file.save(nothing, tmp_path / "examples" / part)
     with pytest.raises(Exception, match="none of 10 training requests has a started candidate") as failure:
-        fit_boosted_on_ray(tmp_path / "examples", world.items(), _settings(tmp_path))
+        fit_boosted_on_ray(tmp_path / "examples", world.items(), _settings(tmp_path), say=lambda figures: None)
     assert not isinstance(failure.value, DataError)  # Ray Train wraps what a worker raises
 
 
@@ -86,7 +86,10 @@ def test_sequence_source_is_fitted_on_a_worker_and_comes_back(tmp_path: Path) ->
     )
     early = seen.where(seen.at_s < length - 2)
     settings = resolve({"home": str(tmp_path), "sequence": {"dim": 8, "epochs": 2, "max_length": 10, "blocks": 1}})
-    fitted = fit_sequence_on_ray(early, world.items(), settings, seen.where(seen.at_s >= length - 2))
+    heard: list[dict[str, float]] = []
+    fitted = fit_sequence_on_ray(early, world.items(), settings, seen.where(seen.at_s >= length - 2), say=heard.append)
+    assert [figures["epoch"] for figures in heard] == list(range(1, len(heard) + 1))
+    assert heard
     assert fitted.model.config()["dim"] == 8
     assert np.isfinite(fitted.metrics["loss"])
     assert 0 <= fitted.metrics["ndcg@10"] <= 1

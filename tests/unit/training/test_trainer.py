@@ -10,9 +10,9 @@ from recray.training.trainer import Reporter, fresh_run, n_threads, scaling
 
 def test_every_run_has_a_name_of_its_own(tmp_path: Path) -> None:
     settings = resolve({"home": str(tmp_path)})
-    names = {fresh_run("deep", settings).name for _ in range(50)}
+    names = {fresh_run("deep", settings, []).name for _ in range(50)}
     assert len(names) == 50
-    assert fresh_run("deep", settings).storage_path == str(tmp_path / "runs")
+    assert fresh_run("deep", settings, []).storage_path == str(tmp_path / "runs")
 
 
 @pytest.mark.parametrize(

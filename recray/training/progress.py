@@ -1,0 +1,60 @@
+"""What a fit reports while it runs, brought to whoever started it: an hour without a line looks like a program that hangs."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import ray
+from ray.train import Checkpoint, UserCallback
+
+_LOOK_S: Final = 1.0
+Say = Callable[[dict[str, float]], None]
+
+
+class _Board:
+    """Figures that were reported and not yet taken, oldest first."""
+
+    def __init__(self) -> None:
+        self._figures: list[dict[str, float]] = []
+
+    def put(self, figures: dict[str, float]) -> None:
+        self._figures.append(figures)
+
+    def take(self) -> list[dict[str, float]]:
+        taken, self._figures = self._figures, []
+        return taken
+
+
+class _Posting(UserCallback):
+    """Runs beside the controller of a fit, in a process of its own, and passes on what its first worker reports."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
+        if checkpoint is None:  # the report with the model repeats the best epoch's figures
+            self._board.put.remote(metrics[0])
+
+
+def fit_aloud(trainer_of: Callable[[list[UserCallback]], Any], say: Say) -> Any:
+    """The result of a trainer's fit; `say` hears each report a second later at most.
+
+    `trainer_of` makes the trainer, given the callbacks that its run takes.
+    """
+    board = ray.remote(_Board).options(num_cpus=0).remote()
+    with ThreadPoolExecutor(1) as pool:
+        fitting = pool.submit(trainer_of([_Posting(board)]).fit)
+        while True:
+            ended = fitting.done()
+            for figures in ray.get(board.take.remote()):
+                say(figures)
+            if ended:
+                return fitting.result()
+            _wait(fitting)
+
+
+def _wait(fitting: Any) -> None:
+    try:
+        fitting.exception(timeout=_LOOK_S)
+    except TimeoutError:
+        return
