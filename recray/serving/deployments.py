@@ -16,12 +16,12 @@ import torch
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from threadpoolctl import threadpool_limits
 
 from recray import settings as settings_module
-from recray.errors import StageError
+from recray.errors import ModelError, StageError
 from recray.experiments.assign import Experiments
 from recray.features.profiles import Profiles
 from recray.features.vectorize import RankerInput
@@ -32,6 +32,7 @@ from recray.serving.cache import open_cache
 from recray.serving.counters import Counters
 from recray.serving.gateway import build_app
 from recray.serving.service import Service
+from recray.serving.shadow import Shadow
 from recray.serving.shelf import BundleShelf
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
 from recray.serving.warm import warm
@@ -40,6 +41,8 @@ from recray.stores.connect import open_store
 from recray.stores.registry import Registry
 
 _T = TypeVar("_T")
+_HOLD_S = 300.0
+"""Longest wait for other deployments to load a bundle."""
 _THREADS = 1
 """Per replica: replicas are the unit of parallelism, and threads of several would fight over the same cores."""
 
@@ -156,6 +159,42 @@ class RemoteRanking:
         return await _answer(self.handles[ranker].predict.remote(bundle_id, ranker, batch), "rank")
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteShelves:
+    """Bundles that the deployments behind a gateway hold. Called from threads other than the one that runs `loop`."""
+
+    handles: Sequence[DeploymentHandle]
+    loop: asyncio.AbstractEventLoop
+
+    def hold(self, bundle_id: str) -> None:
+        """Return once every replica holds a bundle.
+
+        A deployment without replicas is passed over: each loads what the aliases name before it takes requests.
+
+        Raises:
+            ModelError: one refuses it.
+            StageError: one did not answer.
+        """
+        asyncio.run_coroutine_threadsafe(self._held(bundle_id), self.loop).result()
+
+    async def _held(self, bundle_id: str) -> None:
+        for said in await asyncio.gather(*(self._said(handle, bundle_id) for handle in self.handles)):
+            for why in said:
+                if isinstance(why, str):
+                    raise ModelError(why)
+                if why is not None:
+                    raise StageError(f"whether bundle {bundle_id} is held everywhere is not known: {why!r}; ask again") from why
+
+    async def _said(self, handle: DeploymentHandle, bundle_id: str) -> Sequence[str | Exception | None]:
+        try:
+            asked = handle.broadcast("hold", bundle_id)
+            return await asked.results_async(timeout_s=_HOLD_S, return_exceptions=True)
+        except DeploymentUnavailableError:
+            return []
+        except (RayError, RayServeException, TimeoutError) as problem:
+            return [problem]
+
+
 @serve.ingress()
 class GatewayDeployment:
     """Wraps `Service` behind its FastAPI application. State: the service, its shelf and its store's connections.
@@ -168,8 +207,15 @@ class GatewayDeployment:
         self._handles = handles or {}
         self._shelf = _shelf(self._settings, with_rankers="ranking" not in self._handles)
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    async def __serve_build_asgi_app__(self) -> FastAPI:
         settings, shelf = self._settings, self._shelf
+        counters = Counters()
+        shelf.refusing = counters.refusals.inc
+        if self._handles:
+            behind = [self._handles["candidates"], *self._handles["ranking"].values()]
+            shelf.everywhere = RemoteShelves(behind, asyncio.get_running_loop()).hold
+        # In a thread: the others' answers arrive on this event loop.
+        await asyncio.to_thread(shelf.refresh)
         store = open_store(settings.store, settings.store.url)
         remote = self._handles
         features: FeatureLookup = RemoteProfiles(remote["features"]) if remote else StoredProfiles(store)
@@ -189,7 +235,7 @@ class GatewayDeployment:
             guards=guards_of(serving, time.perf_counter),
             default_region=serving.default_region,
         )
-        counters = Counters()
+        shadow = Shadow(parts, guards_of(serving, time.perf_counter), shelf, serving.shadow_share, counters)
         self._service = Service(
             parts,
             shelf,
@@ -200,6 +246,7 @@ class GatewayDeployment:
             _new_id,
             counters,
             open_cache(settings, parts, store, counters, _now_s, _new_id),
+            shadow if serving.shadow_share else None,
         )
         self._following = asyncio.ensure_future(shelf.follow(serving.alias_poll_s))
         return build_app(self._service, operator_only(serving.admin_token), settings)

@@ -157,17 +157,17 @@ def _operations(app: FastAPI, service: Service, operator: Operator) -> None:
     @app.get(f"{BASE}/bundles")
     async def bundles() -> Json:
         """Bundles of the registry, newest first, and what the aliases name."""
-        return Json(await service.bundles())
+        return Json(await service.swaps.listed())
 
     @app.post(f"{BASE}/bundles/{{bundle_id}}/promote", dependencies=only)
     async def promote(bundle_id: Annotated[Id, Path()]) -> Json:
         """Put a bundle in charge. One that does not load is refused, and the old one stays."""
-        return Json(await service.promote(bundle_id))
+        return Json(await service.swaps.promote(bundle_id))
 
     @app.post(f"{BASE}/bundles/rollback", dependencies=only)
-    async def rollback() -> Json:
-        """Put the bundle in charge that was before."""
-        return Json(await service.rollback())
+    async def rollback(leaving: Annotated[Id | None, Query()] = None) -> Json:
+        """Put the bundle in charge that was before. Name the one to leave, and it is safe to ask again."""
+        return Json(await service.swaps.rollback(leaving))
 
     @app.get("/healthz", include_in_schema=False)
     async def healthy() -> Json:
@@ -181,7 +181,7 @@ def _operations(app: FastAPI, service: Service, operator: Operator) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(service.counters.text(), media_type="text/plain; version=0.0.4")
+        return Response(service.metrics(), media_type="text/plain; version=0.0.4")
 
 
 _CONTENT_SECURITY = {"Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none'"}

@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from recray.bundle import Bundle, from_bytes
 from recray.errors import ModelError, StageError
 from recray.stores.registry import ALIASES, Registry
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = ALIASES
 _KEPT: Final = 4
@@ -146,7 +147,7 @@ class BundleShelf:
             for alias in ALIASES:
                 bundle_id = self.registry.alias(alias)
                 if bundle_id is None:
-                    self._named = {name: named for name, named in self._named.items() if name != alias}
+                    self._named = _without(self._named, alias)
                 elif self._named.get(alias) != bundle_id and (again or bundle_id not in self.refused):
                     self._name(alias, bundle_id)
             if CHAMPION not in self._named:
@@ -167,7 +168,7 @@ class BundleShelf:
             # What the alias leaves is the last to be forgotten: requests under way are still answered by it.
             before = self._loaded.get(self._named.get(alias, ""))
             if before is not None:
-                self._loaded = {name: bundle for name, bundle in self._loaded.items() if bundle is not before} | {before.id: before}
+                self._loaded = _without(self._loaded, before.id) | {before.id: before}
             self._named = self._named | {alias: bundle_id}
         _log.info("%s is now %s", alias, bundle_id)
         return True
@@ -180,6 +181,10 @@ class BundleShelf:
             polls += 1
             try:
                 await asyncio.to_thread(self.refresh, again=polls % _AGAIN == 0)
-            except Exception:
+            except Exception:  # noqa: BLE001  # logged, and tried again
                 # A registry that cannot be read for a moment must not end the following for good.
                 _log.exception("the aliases cannot be read; they are looked at again in %s s", every_s)
+
+
+def _without(held: Mapping[str, _T], name: str) -> dict[str, _T]:
+    return {other: value for other, value in held.items() if other != name}
