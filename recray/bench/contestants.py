@@ -1,10 +1,8 @@
 """Who is compared, how each is started and stopped, and which of its processes count."""
 
 import os
-import random
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import URLError
@@ -23,15 +22,13 @@ from recray.bench.per_core import HOST
 from recray.bench.prepared import Prepared
 from recray.bench.processes import MARK, members
 from recray.errors import DataError
+from recray.serving.environment import free_ports
 
 _START_S: Final = 180.0
 _STOP_S: Final = 60.0
 _ASK_S: Final = 30.0
 _PAUSE_S: Final = 0.2
-_PORTS: Final = range(20_000, 30_000)
 _STATS_PORT: Final = "RAY_SERVE_HAPROXY_STATS_PORT"
-_INNER_PORTS: Final = ("RAY_SERVE_HAPROXY_METRICS_PORT", _STATS_PORT)
-"""Fixed by default, so that an application that is already up would be in the way."""
 Command = Callable[[Prepared, int, int], list[str]]
 
 
@@ -105,32 +102,31 @@ def running(contestant: Contestant, prepared: Prepared, cores: int, paths: Seque
     Raises:
         DataError: it did not answer in time, with the end of what it said.
     """
-    (port, *inner), mark = _free_ports(1 + len(_INNER_PORTS)), secrets.token_hex(8)
+    (port, stats_port), mark = islice(free_ports(), 2), secrets.token_hex(8)
     command = contestant.command(prepared, port, cores)
     log = prepared.folder / f"{contestant.name}.log"
     with log.open("wb") as said:
         process = subprocess.Popen(
             command,
-            env=_environment(prepared, mark, inner),
+            env=_environment(prepared, mark) | {_STATS_PORT: str(stats_port)},
             stdout=said,
             stderr=said,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
     try:
-        started = Running(port, [process.pid, prepared.store_pid], mark, inner[_INNER_PORTS.index(_STATS_PORT)])
+        started = Running(port, [process.pid, prepared.store_pid], mark, stats_port)
         _await_answers(contestant.name, process, started, paths, log)
         yield started
     finally:
         _stop(process, mark)
 
 
-def _environment(prepared: Prepared, mark: str, inner_ports: Sequence[int]) -> dict[str, str]:
+def _environment(prepared: Prepared, mark: str) -> dict[str, str]:
     """This process's without settings of its own, which would win over the file's; one thread per process for all alike."""
-    ports = {name: str(port) for name, port in zip(_INNER_PORTS, inner_ports, strict=True)}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECRAY_")}
     own = {"RECRAY_SETTINGS": str(prepared.folder / "settings.yaml"), "OMP_NUM_THREADS": "1", MARK: mark}
-    return inherited | ports | own
+    return inherited | own
 
 
 def _await_answers(name: str, process: "subprocess.Popen[bytes]", started: Running, paths: Sequence[str], log: Path) -> None:
@@ -164,19 +160,3 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
-
-
-def _free_ports(n: int) -> list[int]:
-    """Ports that are free, below those which the kernel hands out: Ray's many sockets could take one of these first."""
-    free: list[int] = []
-    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        free.append(port)
-        if len(free) == n:
-            return free
-    raise DataError(f"found {len(free)} free ports of {n} in {_PORTS}; end what uses them")

@@ -1,6 +1,6 @@
 """What the application counts about itself, in Prometheus' text format at /metrics. Declared here, once each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -9,6 +9,8 @@ from recray.pages.answer import Answer
 from recray.schema import word
 
 _BUCKETS_MS = (1, 2, 3, 5, 7.5, 10, 15, 20, 25, 35, 50, 75, 100, 150, 250, 500, 1_000, 2_500)
+
+_TENTHS = tuple(tenth / 10 for tenth in range(11))
 
 
 @dataclass
@@ -39,7 +41,25 @@ class Counters:
         self.sink = Gauge(
             "recray_sink", "Written, quarantined, lag_entries and lag_s of the sink", ("fact",), registry=self.registry
         )
+        self.shadow = Counter(
+            "recray_shadow", "Requests that the challenger was to answer too", ("challenger", "outcome"), registry=self.registry
+        )
+        self.shadow_ms = Histogram(
+            "recray_shadow_ms", "Time per request, profile not read", ("bundle",), buckets=_BUCKETS_MS, registry=self.registry
+        )
+        self.shadow_overlap = Histogram(
+            "recray_shadow_overlap", "Share of titles that both show", buckets=_TENTHS, registry=self.registry
+        )
+        self.refusals = Counter("recray_bundle_refusals", "Bundles that could not be loaded", registry=self.registry)
+        self.refused = Gauge("recray_bundles_refused", "Bundles that this replica refuses now", registry=self.registry)
         self.bundle = Gauge("recray_bundle_loaded", "Bundles by alias", ("alias", "bundle"), registry=self.registry)
+
+    def show(self, named: Mapping[str, str], n_refused: int) -> None:
+        """Say which bundle each alias names in this replica, and how many it refuses."""
+        self.bundle.clear()
+        for alias, bundle_id in named.items():
+            self.bundle.labels(alias, bundle_id).set(1)
+        self.refused.set(n_refused)
 
     def count(self, answers: Sequence[Answer]) -> None:
         """Count the answers of one batch; its stages took their time once, however many shared it."""

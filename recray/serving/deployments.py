@@ -16,12 +16,12 @@ import torch
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from threadpoolctl import threadpool_limits
 
 from recray import settings as settings_module
-from recray.errors import StageError
+from recray.errors import ModelError, StageError
 from recray.experiments.assign import Experiments
 from recray.features.fold import ProfileState
 from recray.features.profiles import Profiles
@@ -33,6 +33,7 @@ from recray.serving.cache import open_cache
 from recray.serving.counters import Counters
 from recray.serving.gateway import build_app
 from recray.serving.service import Service
+from recray.serving.shadow import Shadow
 from recray.serving.shelf import BundleShelf
 from recray.serving.sink_of_champion import sink_for_champion
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
@@ -43,6 +44,8 @@ from recray.stores.lake import Lake
 from recray.stores.registry import Registry
 
 _T = TypeVar("_T")
+_HOLD_S = 300.0
+"""Longest wait for other deployments to load a bundle."""
 _THREADS = 1
 """Per replica: replicas are the unit of parallelism, and threads of several would fight over the same cores."""
 
@@ -66,9 +69,7 @@ def _wall_s() -> float:
 
 
 def _shelf(settings: Settings, *, with_rankers: bool) -> BundleShelf:
-    shelf = BundleShelf(Registry(settings.registry_dir), with_rankers, lambda bundle: warm(bundle, settings))
-    shelf.refresh()
-    return shelf
+    return BundleShelf(Registry(settings.registry_dir), with_rankers, lambda bundle: warm(bundle, settings))
 
 
 async def _answer(called: Awaitable[_T], stage: str) -> _T:
@@ -79,6 +80,26 @@ async def _answer(called: Awaitable[_T], stage: str) -> _T:
         if isinstance(problem, StageError):
             raise
         raise StageError(f"deployment of stage {stage} did not answer: {problem!r}") from problem
+
+
+class _Holding:
+    """What both kinds of deployments that answer by bundle share: they hold those that the aliases name, and any asked for.
+
+    A new replica loads the aliases' bundles before it takes requests.
+    """
+
+    def __init__(self, settings: Settings, *, with_rankers: bool) -> None:
+        self._shelf = _shelf(settings, with_rankers=with_rankers)
+        self._shelf.refresh()
+        self._following = asyncio.ensure_future(self._shelf.follow(settings.serving.alias_poll_s))
+
+    async def hold(self, bundle_id: str) -> str | None:
+        """Why a bundle is refused; None once it is held here."""
+        try:
+            await asyncio.to_thread(self._shelf.take, bundle_id)
+        except ModelError as problem:
+            return str(problem)
+        return None
 
 
 class FeatureLookupDeployment:
@@ -103,14 +124,13 @@ class RemoteProfiles:
         return await _answer(self.handle.profiles.remote(keys), "features")
 
 
-class CandidateGeneratorDeployment:
+class CandidateGeneratorDeployment(_Holding):
     """Wraps `LocalCandidates`. State: the shelf, without rankers."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         settings = _settings(given)
-        shelf = _shelf(settings, with_rankers=False)
-        self._part = LocalCandidates(shelf, settings.sources)
-        self._following = asyncio.ensure_future(shelf.follow(settings.serving.alias_poll_s))
+        super().__init__(settings, with_rankers=False)
+        self._part = LocalCandidates(self._shelf, settings.sources)
 
     async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, trace: bool) -> Candidates:
         return await self._part.candidates(bundle_id, requests, profiles, trace=trace)
@@ -126,14 +146,12 @@ class RemoteCandidates:
         return await _answer(self.handle.candidates.remote(bundle_id, requests, profiles, trace), "candidates")
 
 
-class RankerDeployment:
+class RankerDeployment(_Holding):
     """Wraps `LocalRanking` for one ranker. State: the shelf."""
 
     def __init__(self, given: dict[str, Any]) -> None:
-        settings = _settings(given)
-        shelf = _shelf(settings, with_rankers=True)
-        self._part = LocalRanking(shelf)
-        self._following = asyncio.ensure_future(shelf.follow(settings.serving.alias_poll_s))
+        super().__init__(_settings(given), with_rankers=True)
+        self._part = LocalRanking(self._shelf)
 
     async def predict(self, bundle_id: str, ranker: str, batch: RankerInput) -> Floats:
         return await self._part.predict(bundle_id, ranker, batch)
@@ -169,6 +187,42 @@ class SinkDeployment:
         await self._running
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteShelves:
+    """Bundles that the deployments behind a gateway hold. Called from threads other than the one that runs `loop`."""
+
+    handles: Sequence[DeploymentHandle]
+    loop: asyncio.AbstractEventLoop
+
+    def hold(self, bundle_id: str) -> None:
+        """Return once every replica holds a bundle.
+
+        A deployment without replicas is passed over: each loads what the aliases name before it takes requests.
+
+        Raises:
+            ModelError: one refuses it.
+            StageError: one did not answer.
+        """
+        asyncio.run_coroutine_threadsafe(self._held(bundle_id), self.loop).result()
+
+    async def _held(self, bundle_id: str) -> None:
+        for said in await asyncio.gather(*(self._said(handle, bundle_id) for handle in self.handles)):
+            for why in said:
+                if isinstance(why, str):
+                    raise ModelError(why)
+                if why is not None:
+                    raise StageError(f"whether bundle {bundle_id} is held everywhere is not known: {why!r}; ask again") from why
+
+    async def _said(self, handle: DeploymentHandle, bundle_id: str) -> Sequence[str | Exception | None]:
+        try:
+            asked = handle.broadcast("hold", bundle_id)
+            return await asked.results_async(timeout_s=_HOLD_S, return_exceptions=True)
+        except DeploymentUnavailableError:
+            return []
+        except (RayError, RayServeException, TimeoutError) as problem:
+            return [problem]
+
+
 @serve.ingress()
 class GatewayDeployment:
     """Wraps `Service` behind its FastAPI application. State: the service, its shelf and its store's connections.
@@ -181,8 +235,15 @@ class GatewayDeployment:
         self._handles = handles or {}
         self._shelf = _shelf(self._settings, with_rankers="ranking" not in self._handles)
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    async def __serve_build_asgi_app__(self) -> FastAPI:
         settings, shelf = self._settings, self._shelf
+        counters = Counters()
+        shelf.refusing = counters.refusals.inc
+        if self._handles:
+            behind = [self._handles["candidates"], *self._handles["ranking"].values()]
+            shelf.everywhere = RemoteShelves(behind, asyncio.get_running_loop()).hold
+        # In a thread: the others' answers arrive on this event loop.
+        await asyncio.to_thread(shelf.refresh)
         store = open_store(settings.store, settings.store.url)
         remote = self._handles
         features: FeatureLookup = RemoteProfiles(remote["features"]) if "features" in remote else StoredProfiles(store)
@@ -202,7 +263,7 @@ class GatewayDeployment:
             guards=guards_of(serving, time.perf_counter),
             default_region=serving.default_region,
         )
-        counters = Counters()
+        shadow = Shadow(parts, guards_of(serving, time.perf_counter), shelf, serving.shadow_share, counters)
         self._service = Service(
             parts,
             shelf,
@@ -214,6 +275,7 @@ class GatewayDeployment:
             Lake(settings.lake_dir),
             counters,
             open_cache(settings, parts, store, counters, _now_s, _new_id),
+            shadow if serving.shadow_share else None,
         )
         self._following = asyncio.ensure_future(shelf.follow(serving.alias_poll_s))
         return build_app(self._service, operator_only(serving.admin_token), settings)

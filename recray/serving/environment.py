@@ -1,7 +1,13 @@
-"""What must be in the environment before Ray starts, on every node: Ray Serve reads it once, at import."""
+"""What must be in the environment before Ray starts, on every node: Ray and Ray Serve read it once, at import."""
 
-from collections.abc import Mapping, MutableMapping
+import os
+import random
+import socket
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
 from typing import Final
+
+from recray.errors import ConfigError
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -30,9 +36,66 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 """Values for one machine. `cluster.yaml` sets its own; whatever is set already is left alone."""
+ON_LOOPBACK: Final = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+"""The one switch by which Ray takes 127.0.0.1 for this node's address, whatever the system."""
+HAPROXY_PORTS: Final = {
+    "RAY_SERVE_HAPROXY_STATS_PORT": "HAProxy's statistics, read only",
+    "RAY_SERVE_HAPROXY_METRICS_PORT": "HAProxy's metrics, read only",
+}
+"""Ports that Ray's template of HAProxy's configuration binds on every interface, and fixed unless set."""
+REPLICA_PORTS: Final = "Serve's calls between replicas, a free port of each replica's own"
+"""What Serve binds on every interface with `[::]:0`. It unpickles what it is sent, so it must never be reached from outside."""
+_FILES: Final = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
+}
+_RANGE: Final = range(20_000, 30_000)
+_RUNNING_CLUSTER: Final = Path("/tmp/ray/ray_current_cluster")  # where `ray start` leaves its address
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
-    """Add what is missing; call before anything imports ray."""
+    """Add what is missing; call before anything imports ray.
+
+    Two applications on one machine do not meet: HAProxy's inner ports are free ones, and its files lie in a folder per user,
+    where Ray adds one per node. Ray listens on loopback unless a cluster is joined.
+
+    Raises:
+        ConfigError: no port is free.
+    """
     for name, value in ENVIRONMENT.items():
         environment.setdefault(name, value)
+    if "RAY_ADDRESS" not in environment and not _RUNNING_CLUSTER.exists():
+        environment.setdefault(*ON_LOOPBACK)
+    for name, file in _FILES.items():
+        environment.setdefault(name, str(Path(f"/tmp/haproxy-serve-{os.getuid()}") / file))  # sockets need short paths
+    free = free_ports()
+    for name in HAPROXY_PORTS:
+        # One that was inherited may be the parent's, whose application goes on.
+        if not environment.get(name, "").isdigit() or not is_free(int(environment[name]), ""):
+            environment[name] = str(next(free))
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a port can be bound; on every interface when the host is empty."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports() -> Iterator[int]:
+    """Ports that are free, below those which the kernel hands out: Ray's many sockets could take one of these first.
+
+    Raises:
+        ConfigError: there are no more.
+    """
+    for port in random.SystemRandom().sample(_RANGE, len(_RANGE)):
+        if is_free(port, ""):
+            yield port
+    raise ConfigError(f"no port of {_RANGE} is free; end what uses them")

@@ -158,17 +158,17 @@ def _operations(app: FastAPI, service: Service, operator: Operator) -> None:
     @app.get(f"{BASE}/bundles")
     async def bundles() -> Json:
         """Bundles of the registry, newest first, and what the aliases name."""
-        return Json(await service.bundles())
+        return Json(await service.swaps.listed())
 
     @app.post(f"{BASE}/bundles/{{bundle_id}}/promote", dependencies=only)
     async def promote(bundle_id: Annotated[Id, Path()]) -> Json:
         """Put a bundle in charge. One that does not load is refused, and the old one stays; 202 while it still loads."""
-        return promoted(await service.promote(bundle_id))
+        return promoted(await service.swaps.promote(bundle_id))
 
     @app.post(f"{BASE}/bundles/rollback", dependencies=only)
-    async def rollback() -> Json:
-        """Put the bundle in charge that was before; 202 while it still loads."""
-        return promoted(await service.rollback())
+    async def rollback(leaving: Annotated[Id | None, Query()] = None) -> Json:
+        """Put the bundle in charge that was before; 202 while it loads. Name the one to leave, and asking again is safe."""
+        return promoted(await service.swaps.rollback(leaving))
 
     @app.get("/healthz", include_in_schema=False)
     async def healthy() -> Json:

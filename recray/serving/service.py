@@ -8,16 +8,15 @@ import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from recray.bundle import Bundle
-from recray.errors import ModelError, StoreError, UnknownRecommendationError
+from recray.errors import StoreError, UnknownRecommendationError
 from recray.experiments.assign import Assignment
 from recray.features import fold
-from recray.features.profiles import Profiles, columns
+from recray.features.profiles import columns
 from recray.features.views import fingerprint
 from recray.pages.answer import Answer, Written, explained, written
 from recray.recommend import Parts, recommend
@@ -30,8 +29,10 @@ from recray.serving.counters import Counters
 from recray.serving.feedback import Feedback, Intake, arrival
 from recray.serving.record import served
 from recray.serving.reply import Reply, fresh
-from recray.serving.shelf import ALIASES, BundleShelf
+from recray.serving.shadow import Known, Shadow
+from recray.serving.shelf import BundleShelf
 from recray.serving.sink import GROUP, SinkFacts
+from recray.serving.swaps import Swaps
 from recray.settings import StoreSettings
 from recray.stores.event_log import decode_slate, encode_slate, settle_profile
 from recray.stores.lake import Lake
@@ -41,16 +42,6 @@ from recray.stores.privacy import erase_profile, export_profile
 _log = logging.getLogger(__name__)
 _PATIENCE_S = 2.0
 """Less than `RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Fixed:
-    """Profiles that are known already: a logged state, for explaining an answer as it was made."""
-
-    known: Profiles
-
-    async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles:
-        return self.known
 
 
 @dataclass
@@ -67,9 +58,13 @@ class Service:
     lake: Lake
     counters: Counters = field(default_factory=Counters)
     cache: ResponseCache | None = None
+    shadow: Shadow | None = None
 
     def __post_init__(self) -> None:
         self._batcher: Batcher[Question, Answer] = Batcher(self._recommend, *self.limits, self._answered)
+        if self.shadow is not None:
+            self.shadow.n_inside = lambda: self._batcher.n_inside
+        self.swaps = Swaps(self.shelf, self.now_s)
         self._pace = Pace(self.parts.timer)
         self._views = fingerprint()
         self._behind: set[asyncio.Task[Any]] = set()
@@ -99,6 +94,8 @@ class Service:
     def _answered(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
         self.counters.count(answers)
         self._later(self._log_slates(questions, answers))
+        if self.shadow is not None and (pairs := self.shadow.picked(questions, answers)):
+            self._later(self.shadow.repeat(pairs))
 
     async def reply(self, asked: Asked) -> Reply:
         """The answer to one request ready for HTTP; out of the cache where there is one and it may be reused."""
@@ -109,8 +106,8 @@ class Service:
     async def ask(self, asked: Asked) -> Written:
         """The answer to one request. What was served is logged after it, without holding it up."""
         answer = await self._batcher.ask(question(asked, self.new_id(), self.now_s(), self.champion().items))
-        simulated = self.shelf.named(answer.bundle_id).manifest.get("data", {}).get("simulated", [])
-        return written(answer, simulated=simulated)
+        bundle = await self.shelf.held(answer.bundle_id)
+        return written(answer, simulated=bundle.manifest.get("data", {}).get("simulated", []))
 
     async def _log_slates(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
         slates = [
@@ -176,13 +173,13 @@ class Service:
                 f"recommendation {recommendation_id!r} is not on record; records are kept for hours: ask anew, explain that"
             )
         served = decode_slate(blob)
-        bundle = await asyncio.to_thread(self.shelf.load, served.bundle_id)
+        bundle = await asyncio.to_thread(self.shelf.take, served.bundle_id)
         key = ProfileKey(served.user_id, served.profile_id)
         said = served.request
         asked = Asked(**said["asked"] | {"content_types": tuple(said["asked"]["content_types"])})
         request = one(asked, recommendation_id, served.served_at_s, bundle.items)
         known = columns([fold.decode(served.state)], [served.settings])
-        parts = dataclasses.replace(self.parts, features=_Fixed(known))
+        parts = dataclasses.replace(self.parts, features=Known(known))
         arm = Assignment(served.arms, bundle.id, said["ranker"], said["slate"])
         answer = (await recommend(request, parts, assignments=[arm], trace=True))[0]
         again = [int(answer.candidates.items[0, place]) for place in answer.shown()]
@@ -225,63 +222,9 @@ class Service:
         return {**said, "lag_entries": lag.n_entries, "lag_s": round(lag.oldest_s, 3)}
 
     async def metrics(self) -> bytes:
-        """The exposition of the counters, with the sink's figures as of now."""
+        """The exposition of the counters, with aliases and the sink's figures as of now."""
         for name, value in (await self.sink() or {}).items():
             if name != "data":
                 self.counters.sink.labels(name).set(value)
+        self.counters.show(self.shelf.aliases(), len(self.shelf.refused))
         return self.counters.text()
-
-    async def bundles(self) -> dict[str, Any]:
-        """The registry's bundles, newest first, with their manifests' headline facts."""
-        return await asyncio.to_thread(_listed, self.shelf)
-
-    async def promote(self, bundle_id: str) -> dict[str, Any]:
-        """Load a bundle here, then let the champion's alias name it; other replicas follow within their poll interval.
-
-        What takes longer than `_PATIENCE_S` goes on behind the answer, which names it in `under_way`: a request that stays
-        without an answer is handed to another replica. If it is refused then, `refused` of later answers says why.
-
-        Raises:
-            ModelError: it is unknown, does not verify, or was made for other views; the alias stays.
-        """
-        task = self._promoting.get(bundle_id)
-        if task is None:
-            task = self._promoting[bundle_id] = asyncio.ensure_future(self._promote(bundle_id))
-            task.add_done_callback(lambda ended: self._promoting.pop(bundle_id))
-        done, _ = await asyncio.wait({task}, timeout=_PATIENCE_S)
-        if not done:
-            task.add_done_callback(lambda ended: self._note_refusal(bundle_id, ended))
-            return await self.bundles() | {"under_way": bundle_id}
-        task.result()
-        return await self.bundles() | {"under_way": None}
-
-    async def _promote(self, bundle_id: str) -> None:
-        await asyncio.to_thread(self.shelf.load, bundle_id)
-        at = datetime.fromtimestamp(self.now_s(), UTC)
-        await asyncio.to_thread(self.shelf.registry.point, "champion", bundle_id, at)
-        await asyncio.to_thread(self.shelf.refresh)
-
-    def _note_refusal(self, bundle_id: str, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (problem := task.exception()):
-            self.shelf.refused[bundle_id] = str(problem)
-
-    async def rollback(self) -> dict[str, Any]:
-        """Let the champion's alias name what it named before.
-
-        Raises:
-            ModelError: there is nothing before it.
-        """
-        before = self.shelf.registry.previous("champion")
-        if before is None:
-            raise ModelError("champion never named another bundle; there is nothing to roll back to")
-        return await self.promote(before)
-
-
-def _listed(shelf: BundleShelf) -> dict[str, Any]:
-    aliases = {alias: shelf.registry.alias(alias) for alias in ALIASES}
-    found = []
-    for bundle_id in sorted(shelf.registry.ids(), reverse=True):
-        manifest = shelf.registry.manifest(bundle_id)
-        facts = {name: manifest.get(name) for name in ("created_at", "metrics", "data", "git_commit", "gate")}
-        found.append({"id": bundle_id, "aliases": [a for a, named in aliases.items() if named == bundle_id], **facts})
-    return {"bundles": found, **aliases, "refused": shelf.refused}

@@ -57,7 +57,7 @@ class LocalCandidates:
 
     async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
         """Candidates by the sources of one bundle; computed off the event loop, which NumPy and torch let run meanwhile."""
-        bundle = self.shelf.named(bundle_id)
+        bundle = await self.shelf.held(bundle_id)
         stage = CandidateStage(bundle.items, bundle.text, bundle.sources, self.settings)
         return await asyncio.to_thread(stage.generate, requests, profiles, trace=trace)
 
@@ -74,7 +74,7 @@ class LocalRanking:
         Raises:
             StageError: the bundle has no such ranker (the gate ships only rankers that pay), or its output is not finite.
         """
-        rankers = self.shelf.named(bundle_id).rankers
+        rankers = (await self.shelf.held(bundle_id)).rankers
         if ranker not in rankers:
             raise StageError(f"bundle {bundle_id} has no ranker {ranker!r}; it has {sorted(rankers)}")
         p = await asyncio.to_thread(rankers[ranker].predict, batch)

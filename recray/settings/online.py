@@ -110,6 +110,7 @@ class ServingSettings(Knobs):
     features: StageBounds = StageBounds()
     candidates: StageBounds = StageBounds()
     ranker: StageBounds = StageBounds()
+    shadow_share: Share = 0.0
     default_region: str | None = None
     response_cache: bool = True
     cache_ttl_s: Annotated[int, Field(ge=1, le=3_600)] = 300

@@ -5,18 +5,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from recray.bundle import Bundle
 from recray.errors import ModelError
-from recray.serving import service as service_module
-from recray.serving.service import Service
 from recray.serving.shelf import BundleShelf
-from recray.settings import StoreSettings
-from recray.stores.lake import Lake
-from recray.stores.memory import MemoryStore
+from recray.serving.swaps import Swaps
 from recray.stores.registry import Registry
 
 
@@ -27,13 +23,12 @@ class SlowShelf(BundleShelf):
         super().__init__(Registry(root))
         self.may_read, self.n_read = threading.Event(), 0
 
-    def _read(self, bundle_id: str) -> Bundle:
+    def _restored(self, bundle_id: str) -> Bundle:
         self.n_read += 1
         self.may_read.wait(30)
         if not self.registry.manifest(bundle_id).get("good"):
             raise ModelError(f"bundle {bundle_id} cannot answer")
-        self._loaded[bundle_id] = cast(Bundle, SimpleNamespace(id=bundle_id))
-        return self._loaded[bundle_id]
+        return cast(Bundle, SimpleNamespace(id=bundle_id))
 
 
 def bundle(shelf: SlowShelf, *, good: bool) -> str:
@@ -47,11 +42,8 @@ def shelf(tmp_path: Path) -> SlowShelf:
 
 
 @pytest.fixture
-def service(shelf: SlowShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(service_module, "_PATIENCE_S", 0.05)
-    parts: Any = SimpleNamespace(timer=lambda: 0.0)
-    store = MemoryStore(StoreSettings(), now=lambda: 0.0)
-    return Service(parts, shelf, store, (1, 1), StoreSettings(), lambda: 1_800_000_000, lambda: "id", Lake(tmp_path))
+def swaps(shelf: SlowShelf) -> Swaps:
+    return Swaps(shelf, lambda: 1_800_000_000, patience_s=0.05)
 
 
 async def until(met: Callable[[], bool]) -> None:
@@ -62,39 +54,37 @@ async def until(met: Callable[[], bool]) -> None:
     raise AssertionError("it did not come to pass")
 
 
-async def test_a_long_promotion_goes_on_behind_its_answer(service: Service, shelf: SlowShelf) -> None:
+async def test_a_long_promotion_goes_on_behind_its_answer(swaps: Swaps, shelf: SlowShelf) -> None:
     wanted = bundle(shelf, good=True)
-    told = await service.promote(wanted)
+    told = await swaps.promote(wanted)
     assert (told["under_way"], told["champion"]) == (wanted, None)
     shelf.may_read.set()
     await until(lambda: shelf.registry.alias("champion") == wanted)
 
 
-async def test_asking_again_begins_no_second_promotion(service: Service, shelf: SlowShelf) -> None:
+async def test_asking_again_begins_no_second_promotion(swaps: Swaps, shelf: SlowShelf) -> None:
     wanted = bundle(shelf, good=True)
-    assert [(await service.promote(wanted))["under_way"] for _ in range(3)] == [wanted] * 3
+    assert [(await swaps.promote(wanted))["under_way"] for _ in range(3)] == [wanted] * 3
     shelf.may_read.set()
     await until(lambda: len(asyncio.all_tasks()) == 1)
     assert shelf.n_read == 1
     assert len(shelf.registry.history("champion")) == 1
 
 
-async def test_a_quick_promotion_is_answered_when_it_is_in_charge(
-    service: Service, shelf: SlowShelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service_module, "_PATIENCE_S", 30.0)
+async def test_a_quick_promotion_is_answered_when_it_is_in_charge(swaps: Swaps, shelf: SlowShelf) -> None:
+    swaps.patience_s = 30.0
     wanted = bundle(shelf, good=True)
     shelf.may_read.set()
-    told = await service.promote(wanted)
+    told = await swaps.promote(wanted)
     assert (told["under_way"], told["champion"]) == (None, wanted)
 
 
-async def test_a_refusal_after_the_answer_is_told_with_its_reason(service: Service, shelf: SlowShelf) -> None:
+async def test_a_refusal_after_the_answer_is_told_with_its_reason(swaps: Swaps, shelf: SlowShelf) -> None:
     bad = bundle(shelf, good=False)
-    assert (await service.promote(bad))["under_way"] == bad
+    assert (await swaps.promote(bad))["under_way"] == bad
     shelf.may_read.set()
     await until(lambda: bad in shelf.refused)
-    assert (await service.bundles())["refused"] == {bad: f"bundle {bad} cannot answer"}
+    assert (await swaps.listed())["refused"] == {bad: f"bundle {bad} cannot answer"}
     assert shelf.registry.alias("champion") is None
 
 
