@@ -23,7 +23,7 @@ from recray.features.profiles import Profiles, columns
 from recray.features.vectorize import ranker_input
 from recray.ranking import boosted, deep
 from recray.ranking.ranker import Examples
-from recray.recommend import N_HISTORY, Parts, guards_of
+from recray.recommend import N_HISTORY, FeatureLookup, Parts, guards_of
 from recray.schema import ProfileKey, ProfileSettings
 from recray.serving.shelf import BundleShelf
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
@@ -67,10 +67,12 @@ class BundleWorld:
         return shelf
 
     def parts(self, store: MemoryStore) -> Parts:
-        shelf = self.shelf()
+        return self.parts_on(self.shelf(), StoredProfiles(store))
+
+    def parts_on(self, shelf: BundleShelf, features: FeatureLookup) -> Parts:
         return Parts(
             experiments=Experiments.load(None),
-            features=StoredProfiles(store),
+            features=features,
             candidates=LocalCandidates(shelf, self.settings.sources),
             ranking=LocalRanking(shelf),
             shelf=shelf,
