@@ -52,6 +52,8 @@ _FILES: Final = {
     "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
     "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
 }
+_REPLICAS: Final = {"HTTP": range(10_000, 15_000), "GRPC": range(15_000, 20_000)}
+_BLOCK: Final = 100
 _RANGE: Final = range(20_000, 30_000)
 _RUNNING_CLUSTER: Final = Path("/tmp/ray/ray_current_cluster")  # where `ray start` leaves its address
 
@@ -59,8 +61,9 @@ _RUNNING_CLUSTER: Final = Path("/tmp/ray/ray_current_cluster")  # where `ray sta
 def prepare(environment: MutableMapping[str, str]) -> None:
     """Add what is missing; call before anything imports ray.
 
-    Two applications on one machine do not meet: HAProxy's inner ports are free ones, and its files lie in a folder per user,
-    where Ray adds one per node. Ray listens on loopback unless a cluster is joined.
+    Two applications on one machine do not meet: HAProxy's inner ports are free ones, its files lie in a folder per user, where
+    Ray adds one per node, and replicas listen on a block of ports of the application's own. (They would share theirs with any
+    other application that counts from the same number, and answer each other's requests.) Ray listens on loopback unless a cluster is joined.
 
     Raises:
         ConfigError: no port is free.
@@ -71,11 +74,24 @@ def prepare(environment: MutableMapping[str, str]) -> None:
         environment.setdefault(*ON_LOOPBACK)
     for name, file in _FILES.items():
         environment.setdefault(name, str(Path(f"/tmp/haproxy-serve-{os.getuid()}") / file))  # sockets need short paths
+    for protocol, ports in _REPLICAS.items():
+        first = _free_block(ports)
+        environment.setdefault(f"RAY_SERVE_DIRECT_INGRESS_MIN_{protocol}_PORT", str(first))
+        environment.setdefault(f"RAY_SERVE_DIRECT_INGRESS_MAX_{protocol}_PORT", str(first + _BLOCK))
     free = free_ports()
     for name in HAPROXY_PORTS:
         # One that was inherited may be the parent's, whose application goes on.
         if not environment.get(name, "").isdigit() or not is_free(int(environment[name]), ""):
             environment[name] = str(next(free))
+
+
+def _free_block(ports: range) -> int:
+    """First of so many ports on end that nobody listens on."""
+    starts = list(ports[::_BLOCK])
+    for first in random.SystemRandom().sample(starts, len(starts)):
+        if all(is_free(port, "") for port in range(first, first + _BLOCK)):
+            return first
+    raise ConfigError(f"no {_BLOCK} ports on end are free in {ports}; end what uses them")
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
