@@ -239,7 +239,7 @@ class GatewayDeployment:
         settings, shelf = self._settings, self._shelf
         counters = Counters()
         shelf.refusing = counters.refusals.inc
-        if self._handles:
+        if "candidates" in self._handles:
             behind = [self._handles["candidates"], *self._handles["ranking"].values()]
             shelf.everywhere = RemoteShelves(behind, asyncio.get_running_loop()).hold
         # In a thread: the others' answers arrive on this event loop.

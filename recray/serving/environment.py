@@ -52,7 +52,8 @@ _FILES: Final = {
     "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
     "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
 }
-_REPLICAS: Final = {"HTTP": range(10_000, 15_000), "GRPC": range(15_000, 20_000)}
+_REPLICAS: Final = {"HTTP": range(30_000, 35_000), "GRPC": range(40_000, 45_000)}
+"""Above the ports of Ray's workers."""
 _BLOCK: Final = 100
 _RANGE: Final = range(20_000, 30_000)
 _RUNNING_CLUSTER: Final = Path("/tmp/ray/ray_current_cluster")  # where `ray start` leaves its address
@@ -63,7 +64,8 @@ def prepare(environment: MutableMapping[str, str]) -> None:
 
     Two applications on one machine do not meet: HAProxy's inner ports are free ones, its files lie in a folder per user, where
     Ray adds one per node, and replicas listen on a block of ports of the application's own. (They would share theirs with any
-    other application that counts from the same number, and answer each other's requests.) Ray listens on loopback unless a cluster is joined.
+    other application that counts from the same number, and answer each other's requests.) Ray listens on loopback unless a
+    cluster is joined.
 
     Raises:
         ConfigError: no port is free.
