@@ -69,6 +69,8 @@ class Prepared:
         found = self.settings.model_dump(mode="json")
         # Peers refuse nobody; whoever refused some would look faster for it.
         found["serving"] |= {"response_cache": self.response_cache, "most_delay_ms": _PATIENCE_MS} | serving
+        # What is measured must not become somebody's training data.
+        found["sink"]["served"] = False
         file = self.folder / "settings.yaml"
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             json.dump(found, out)

@@ -67,7 +67,9 @@ def compose(settings: Settings) -> serve.Application:
 
     gateway = deployment(GatewayDeployment, "Gateway", serving.gateway)
     # Bound to the gateway so that Serve runs it: what viewers do reaches the lake without anyone asking.
-    sink = {"sink": deployment(SinkDeployment, "Sink", ReplicaBounds(cpus=settings.sink.cpus)).bind(given)}
+    sink: dict[str, Any] = {}
+    if settings.sink.served:
+        sink["sink"] = deployment(SinkDeployment, "Sink", ReplicaBounds(cpus=settings.sink.cpus)).bind(given)
     if serving.topology == "fused":
         return gateway.bind(given, sink)
     handles: dict[str, Any] = {

@@ -31,10 +31,12 @@ class StoreSettings(Knobs):
 class SinkSettings(Knobs):
     """What carries the event log into the lake: when a batch is full, and when its small files are merged.
 
-    An entry that cannot be read is tried `tries` times, `max_age_s` apart, before it is set aside. Files that a merge or an
-    erasure replaced stay for `retired_s`, for readers that are under way.
+    With `served` every application that is served has one; without, `recray sink` has to run beside it. An entry that cannot be
+    read is tried `tries` times, `max_age_s` apart, before it is set aside. Files that a merge or an erasure replaced stay for
+    `retired_s`, for readers that are under way.
     """
 
+    served: bool = True
     max_rows: Count = 20_000
     max_bytes: Count = 16_000_000
     max_age_s: Seconds = 5.0
