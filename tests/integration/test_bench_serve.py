@@ -78,7 +78,9 @@ def test_peers_are_measured(published: BundleWorld, tmp_path: Path, endpoint: st
 def test_what_full_caches_save_is_measured_apart(published: BundleWorld, tmp_path: Path) -> None:
     out, settings = tmp_path / "serve.json", tmp_path / "settings.yaml"
     settings.write_text(
-        "store: {timeout_s: 5}\nserving:\n  response_cache: true\n  budgets: {features_ms: 9e3, candidates_ms: 9e3, rank_ms: 9e3}\n"
+        "store: {timeout_s: 5}\nserving:\n  response_cache: true\n"
+        "  budgets: {features_ms: 9e3, candidates_ms: 9e3, rank_ms: 9e3}\n"
+    )
     )
     command = ["bench", "serve", "--home", str(published.settings.home), *SHORT, "--endpoint", "homepage", "--cached"]
     ran = CliRunner().invoke(
