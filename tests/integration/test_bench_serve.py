@@ -81,7 +81,6 @@ def test_what_full_caches_save_is_measured_apart(published: BundleWorld, tmp_pat
         "store: {timeout_s: 5}\nserving:\n  response_cache: true\n"
         "  budgets: {features_ms: 9e3, candidates_ms: 9e3, rank_ms: 9e3}\n"
     )
-    )
     command = ["bench", "serve", "--home", str(published.settings.home), *SHORT, "--endpoint", "homepage", "--cached"]
     ran = CliRunner().invoke(
         app, [*command, "--contestants", "monolith_tuned", "--settings", str(settings), "--json", str(out)]
