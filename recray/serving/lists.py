@@ -4,6 +4,7 @@ FastAPI documents them from the same models, but does not serve them: taking a r
 cost it a third of a replica's time (docs/experiments.md).
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -38,9 +39,10 @@ class ListQuery(BaseModel):
     content_types: Kinds = []
     exclude_watched: bool = True
 
+    @abstractmethod
     def asked(self) -> Asked:
         """The request that they make."""
-        raise NotImplementedError
+        ...
 
     def _of(self, page: Page, n_items: int, **more: Any) -> Asked:
         return Asked(
