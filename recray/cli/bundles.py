@@ -10,6 +10,8 @@ from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_f
 from recray.errors import ModelError
 from recray.experiments.assign import Experiments
 from recray.schema import ProfileKey
+from recray.serving.shelf import BundleShelf
+from recray.serving.warm import warm
 from recray.stores.registry import ALIASES, Registry
 
 
@@ -35,13 +37,17 @@ def register(app: typer.Typer) -> None:
     @group.command()
     def promote(
         bundle_id: str,
-        alias: Annotated[str, typer.Option(help="champion or challenger")] = "champion",
+        alias: Annotated[
+            str, typer.Option(help="champion; or challenger, which is then shadowed and can be an arm")
+        ] = "champion",
         settings: SettingsFile = None,
         home: Home = None,
     ) -> None:
-        """Let an alias name a bundle; running replicas follow within their poll interval."""
-        registry = Registry(settings_from(settings, home).registry_dir)
-        registry.point(alias, registry.resolve(bundle_id), datetime.now(UTC))
+        """Let an alias name a bundle once it has answered on trial here; running replicas follow within their poll interval."""
+        chosen = settings_from(settings, home)
+        registry = Registry(chosen.registry_dir)
+        BundleShelf(registry, warm=lambda bundle: warm(bundle, chosen)).load(registry.resolve(bundle_id))
+        registry.point(alias, bundle_id, datetime.now(UTC))
         console.print(f"{alias} is now [bold]{bundle_id}[/]")
 
     @group.command()
