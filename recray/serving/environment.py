@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import socket
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
@@ -23,7 +24,6 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     # Threads that spin while they wait starve the processes beside them.
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",
     # The default is the number of cores, and a warning for every few workers more.
     "RAY_worker_maximum_startup_concurrency": "16",
     "RAY_DEDUP_LOGS": "1",
@@ -37,9 +37,9 @@ HAPROXY_PORTS: Final = {
     "RAY_SERVE_HAPROXY_METRICS_PORT": "HAProxy's metrics, read only",
 }
 """Ports that Ray's template of HAProxy's configuration binds on every interface, and fixed unless set."""
-REPLICA_PORTS: Final = "Serve's calls between replicas, a free port of each replica's own"
-"""What Serve binds on every interface with `[::]:0`. It unpickles what it is sent, so it must never be reached from outside."""
-_FILES: Final = {
+REPLICA_PORTS: Final = ("ray::ServeReplica", "Serve's calls between replicas, one free port in each")
+"""What Serve binds on every interface, by the name of its processes. It unpickles what it is sent by who holds the token."""
+HAPROXY_FILES: Final = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
     "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
@@ -54,16 +54,21 @@ def prepare(environment: MutableMapping[str, str]) -> None:
     """Add what is missing; call before anything imports ray.
 
     Two applications on one machine do not meet: HAProxy's inner ports are free ones, and its files lie in a folder per user,
-    where Ray adds one per node. Ray listens on loopback unless a cluster is joined.
+    where Ray adds one per node. Unless a cluster is joined, Ray listens on loopback and asks for a token that only this
+    process and its children know: what cannot be bound to loopback, and other users of the machine, are kept out by it.
 
     Raises:
         ConfigError: no port is free.
     """
     for name, value in ENVIRONMENT.items():
         environment.setdefault(name, value)
-    if "RAY_ADDRESS" not in environment and not _RUNNING_CLUSTER.exists():
+    if "RAY_ADDRESS" in environment or _RUNNING_CLUSTER.exists():
+        environment.setdefault("RAY_AUTH_MODE", "disabled")
+    else:
         environment.setdefault(*ON_LOOPBACK)
-    for name, file in _FILES.items():
+        if environment.setdefault("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in environment:
+            environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    for name, file in HAPROXY_FILES.items():
         environment.setdefault(name, str(Path(f"/tmp/haproxy-serve-{os.getuid()}") / file))  # sockets need short paths
     free = free_ports()
     for name in HAPROXY_PORTS:
