@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from recray.errors import ConfigError
+from recray.settings.reach import HAPROXY_PORTS
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -32,13 +33,6 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 """Values for one machine. `cluster.yaml` sets its own; whatever is set already is left alone."""
 ON_LOOPBACK: Final = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """The one switch by which Ray takes 127.0.0.1 for this node's address, whatever the system."""
-HAPROXY_PORTS: Final = {
-    "RAY_SERVE_HAPROXY_STATS_PORT": "HAProxy's statistics, read only",
-    "RAY_SERVE_HAPROXY_METRICS_PORT": "HAProxy's metrics, read only",
-}
-"""Ports that Ray's template of HAProxy's configuration binds on every interface, and fixed unless set."""
-REPLICA_PORTS: Final = ("ray::ServeReplica", "Serve's calls between replicas, one free port in each")
-"""What Serve binds on every interface, by the name of its processes. It unpickles what it is sent by who holds the token."""
 HAPROXY_FILES: Final = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",

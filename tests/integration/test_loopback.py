@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 
 from bundle_world import make
 from recray.bench.processes import MARK, members
-from recray.serving.environment import ENVIRONMENT, HAPROXY_FILES, HAPROXY_PORTS, ON_LOOPBACK, REPLICA_PORTS, free_ports
+from recray.serving.environment import ENVIRONMENT, HAPROXY_FILES, ON_LOOPBACK, free_ports
+from recray.settings.reach import HAPROXY_PORTS, REPLICA_PORTS
 
 PATIENCE_S = 180.0
 _LISTENING = "0A"
@@ -100,7 +102,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Served]]:
 
 def _start(home: Path, port: int) -> tuple[Served, "subprocess.Popen[bytes]", Path]:
     mark, log = uuid.uuid4().hex, home / "serve.log"
-    given = {*ENVIRONMENT, *HAPROXY_PORTS, *HAPROXY_FILES, ON_LOOPBACK[0]}
+    given = {*ENVIRONMENT, *HAPROXY_PORTS, *HAPROXY_FILES, ON_LOOPBACK[0], "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
     environment = {name: value for name, value in os.environ.items() if name not in given} | {MARK: mark}
     command = [sys.executable, "-m", "recray.cli", "serve", "--topology", "composed", "--port", str(port), "--home", str(home)]
     with log.open("wb") as output:
@@ -153,3 +155,12 @@ def _named(listener: Listener) -> bool:
         chosen = dict(line.partition("=")[::2] for line in _said(listener.pid, "environ").split("\0"))
         return str(listener.port) in {chosen[name] for name in HAPROXY_PORTS}
     return listener.process.startswith(REPLICA_PORTS[0])
+
+
+def test_a_port_between_replicas_refuses_whoever_has_no_token(both: list[Served]) -> None:
+    open_ports = {one.port for one in both[0].listeners() if one.is_open and one.process.startswith(REPLICA_PORTS[0])}
+    assert open_ports
+    for port in open_ports:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary("/ray.serve.ASGIService/HandleRequest")(b"", timeout=30)
+        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from recray.serving import environment
-from recray.serving.environment import HAPROXY_PORTS, ON_LOOPBACK, prepare
+from recray.serving.environment import ON_LOOPBACK, prepare
+from recray.settings.reach import HAPROXY_PORTS
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,17 @@ def test_ray_takes_loopback_for_its_address_unless_a_cluster_is_joined(alone: Pa
     assert name not in prepared(RAY_ADDRESS="10.0.0.1:6379")
     alone.write_text("10.0.0.1:6379")
     assert name not in prepared()
+
+
+def test_ray_on_one_machine_asks_for_a_token_that_nobody_else_knows(alone: Path) -> None:
+    one, other = prepared(), prepared()
+    assert one["RAY_AUTH_MODE"] == "token"
+    assert len(one["RAY_AUTH_TOKEN"]) == 64
+    assert one["RAY_AUTH_TOKEN"] != other["RAY_AUTH_TOKEN"]
+    assert "RAY_AUTH_TOKEN" not in prepared(RAY_AUTH_MODE="disabled")
+    assert "RAY_AUTH_TOKEN" not in prepared(RAY_AUTH_TOKEN_PATH="/etc/token")
+    alone.write_text("10.0.0.1:6379")
+    assert "RAY_AUTH_TOKEN" not in prepared()
 
 
 def test_what_is_set_is_left_alone() -> None:
