@@ -58,7 +58,7 @@ def examine(settings: Settings, environment: Mapping[str, str]) -> list[Finding]
         *(binary(name, _binary(package, file), status) for name, (package, file, status) in _BINARIES.items()),
         bundle(settings.registry_dir),
         sets(settings.lake_dir),
-        exposure(settings.serving.host, environment.get("RAY_AUTH_MODE", "token")),
+        reach(settings.serving.host, environment.get("RAY_AUTH_MODE", "token")),
         *conflicts(environment, machine.n_cpus, (home / ".ray" / "auth_token").exists()),
         _accelerator(settings.training.use_gpu),
         chromium(shutil.which("chromium") or shutil.which("chromium-browser")),
@@ -164,7 +164,7 @@ def sets(lake: Path) -> Finding:
     return ok("data", ", ".join(names))
 
 
-def exposure(host: str, auth_mode: str) -> Finding:
+def reach(host: str, auth_mode: str) -> Finding:
     """What other machines reach while recray serves on this one, by the settings' host and Ray's authentication."""
     if not (host == "localhost" or host.startswith("127.") or host == "::1"):
         return warn("listens on", host, "every machine that reaches it is answered: put TLS and identity in front")

@@ -164,6 +164,6 @@ def test_examining_this_machine_finds_its_parts_and_changes_nothing(tmp_path: Pa
     ],
 )
 def test_what_other_machines_reach_is_named(host: str, mode: str, status: str) -> None:
-    found = doctor.exposure(host, mode)
+    found = doctor.reach(host, mode)
     assert found.status == status
     assert ("HAProxy" in found.found + found.advice) == (host != "0.0.0.0")
