@@ -1,9 +1,11 @@
 """A small real bundle made without Ray: the synthetic world imported, sources and rankers fitted, written to a registry."""
 
 import dataclasses
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from recray.ranking import boosted, deep
 from recray.ranking.ranker import Examples
 from recray.recommend import N_HISTORY, FeatureLookup, Parts, guards_of
 from recray.schema import ProfileKey, ProfileSettings
+from recray.serving.service import Service
 from recray.serving.shelf import BundleShelf
 from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
 from recray.settings import Settings, resolve
@@ -80,6 +83,12 @@ class BundleWorld:
             timer=lambda: 0.0,
             guards=guards_of(self.settings.serving, lambda: 0.0),
         )
+
+    def service(self, parts: Parts, store: MemoryStore, **others: Any) -> Service:
+        """A gateway's application over these parts; what is not said is what a test seldom asks about."""
+        said = {"limits": (32, 2), "now_s": lambda: NOW_S, "new_id": lambda: uuid.uuid4().hex} | others
+        lake = Lake(self.settings.lake_dir)
+        return Service(parts=parts, shelf=parts.shelf, store=store, events=self.settings.store, lake=lake, **said)
 
     def columns(self, keys: list[ProfileKey]) -> Profiles:
         return columns([self.states[key] for key in keys], [self.profiles[key] for key in keys])

@@ -38,6 +38,11 @@ def other(registry: Registry, bundle_id: str) -> str:
     return _changed(registry, bundle_id, 1, change)
 
 
+def twin(registry: Registry, bundle_id: str) -> str:
+    """A bundle of the same content, made later."""
+    return _changed(registry, bundle_id, 30, lambda files: files)
+
+
 def of_other_views(registry: Registry, bundle_id: str) -> str:
     """A sound bundle, made for feature views that this code does not have."""
     return _changed(registry, bundle_id, 2, lambda files: files, views="0" * 16)
@@ -54,7 +59,7 @@ def with_a_mad_ranker(registry: Registry, bundle_id: str) -> str:
 
 def truncated(registry: Registry, bundle_id: str, root: Path) -> str:
     """A copy that was cut short after it got its name."""
-    made = _changed(registry, bundle_id, 4 + len(registry.ids()), lambda files: files)
+    made = _changed(registry, bundle_id, 40 + len(registry.ids()), lambda files: files)
     file = root / "bundles" / made / "source-popular.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     return made

@@ -47,8 +47,17 @@ def app() -> FastAPI:
         guards=guards_of(settings.serving, time.perf_counter),
         default_region=settings.serving.default_region,
     )
-    limits = (1, settings.serving.max_concurrent_batches)
     counters = Counters()
-    cache = open_cache(settings, parts, store, counters, _now_s, _new_id)
-    service = Service(parts, shelf, store, limits, settings.store, _now_s, _new_id, Lake(settings.lake_dir), counters, cache)
+    service = Service(
+        parts=parts,
+        shelf=shelf,
+        store=store,
+        limits=(1, settings.serving.max_concurrent_batches),
+        events=settings.store,
+        now_s=_now_s,
+        new_id=_new_id,
+        lake=Lake(settings.lake_dir),
+        counters=counters,
+        cache=open_cache(settings, parts, store, counters, _now_s, _new_id),
+    )
     return build_app(service, operator_only(settings.serving.admin_token), settings)

@@ -35,14 +35,20 @@ def register(app: typer.Typer) -> None:
     @group.command()
     def promote(
         bundle_id: str,
-        alias: Annotated[str, typer.Option(help="champion or challenger")] = "champion",
+        alias: Annotated[str, typer.Option(help="champion, or challenger: shadowed, or an arm")] = "champion",
         settings: SettingsFile = None,
         home: Home = None,
     ) -> None:
-        """Let an alias name a bundle; running replicas follow within their poll interval."""
-        registry = Registry(settings_from(settings, home).registry_dir)
-        registry.point(alias, registry.resolve(bundle_id), datetime.now(UTC))
-        console.print(f"{alias} is now [bold]{bundle_id}[/]")
+        """Let an alias name a bundle once it has answered on trial here; running replicas follow within their poll interval."""
+        from recray.serving.shelf import BundleShelf
+        from recray.serving.warm import warm
+
+        resolved = settings_from(settings, home)
+        registry = Registry(resolved.registry_dir)
+        chosen = registry.resolve(bundle_id)
+        BundleShelf(registry, warm=lambda bundle: warm(bundle, resolved)).load(chosen)
+        registry.point(alias, chosen, datetime.now(UTC))
+        console.print(f"{alias} is now [bold]{chosen}[/]")
 
     @group.command()
     def rollback(settings: SettingsFile = None, home: Home = None) -> None:
@@ -54,6 +60,10 @@ def register(app: typer.Typer) -> None:
         registry.point("champion", before, datetime.now(UTC))
         console.print(f"champion is now [bold]{before}[/]")
 
+    _experiments(app)
+
+
+def _experiments(app: typer.Typer) -> None:
     @app.command()
     def experiment(
         user_id: Annotated[str | None, typer.Option(help="Show the arms that this user's profile meets.")] = None,

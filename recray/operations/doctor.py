@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from recray.operations.conflicts import conflicts
 from recray.operations.finding import Finding, fail, ok, warn
 from recray.settings import Settings
+from recray.settings.reach import HAPROXY_PORTS, REPLICA_PORTS
 from recray.stores.lake import Lake
 
 GIB: Final = 1 << 30
@@ -57,6 +58,7 @@ def examine(settings: Settings, environment: Mapping[str, str]) -> list[Finding]
         *(binary(name, _binary(package, file), status) for name, (package, file, status) in _BINARIES.items()),
         bundle(settings.registry_dir),
         sets(settings.lake_dir),
+        reach(settings.serving.host, environment.get("RAY_AUTH_MODE", "token")),
         *conflicts(environment, machine.n_cpus, (home / ".ray" / "auth_token").exists()),
         _accelerator(settings.training.use_gpu),
         chromium(shutil.which("chromium") or shutil.which("chromium-browser")),
@@ -160,6 +162,17 @@ def sets(lake: Path) -> Finding:
     if not names:
         return warn("data", f"nothing imported in {lake}", "recray import ml-100k, or recray import files DIR")
     return ok("data", ", ".join(names))
+
+
+def reach(host: str, auth_mode: str) -> Finding:
+    """What other machines reach while recray serves on this one, by the settings' host and Ray's authentication."""
+    if not (host == "localhost" or host.startswith("127.") or host == "::1"):
+        return warn("listens on", host, "every machine that reaches it is answered: put TLS and identity in front")
+    named = "; ".join((*HAPROXY_PORTS.values(), REPLICA_PORTS[1]))
+    if auth_mode != "token":
+        advice = f"Ray opens more than loopback to everybody ({named}): unset RAY_AUTH_MODE, or keep a firewall before them"
+        return warn("listens on", f"{host}, RAY_AUTH_MODE={auth_mode}", advice)
+    return ok("listens on", f"{host}; on every interface only: {named}")
 
 
 def chromium(path: str | None) -> Finding:

@@ -45,10 +45,14 @@ class Counters:
             "recray_shadow", "Requests that the challenger was to answer too", ("challenger", "outcome"), registry=self.registry
         )
         self.shadow_ms = Histogram(
-            "recray_shadow_ms", "Time per request, profile not read", ("bundle",), buckets=_BUCKETS_MS, registry=self.registry
+            "recray_shadow_ms",
+            "Time per request, profile not read",
+            ("challenger", "bundle"),
+            buckets=_BUCKETS_MS,
+            registry=self.registry,
         )
         self.shadow_overlap = Histogram(
-            "recray_shadow_overlap", "Share of titles that both show", buckets=_TENTHS, registry=self.registry
+            "recray_shadow_overlap", "Share of titles that both show", ("challenger",), buckets=_TENTHS, registry=self.registry
         )
         self.refusals = Counter("recray_bundle_refusals", "Bundles that could not be loaded", registry=self.registry)
         self.refused = Gauge("recray_bundles_refused", "Bundles that this replica refuses now", registry=self.registry)

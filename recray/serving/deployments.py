@@ -265,17 +265,17 @@ class GatewayDeployment:
         )
         shadow = Shadow(parts, guards_of(serving, time.perf_counter), shelf, serving.shadow_share, counters)
         self._service = Service(
-            parts,
-            shelf,
-            store,
-            (serving.max_batch, serving.max_concurrent_batches),
-            settings.store,
-            _now_s,
-            _new_id,
-            Lake(settings.lake_dir),
-            counters,
-            open_cache(settings, parts, store, counters, _now_s, _new_id),
-            shadow if serving.shadow_share else None,
+            parts=parts,
+            shelf=shelf,
+            store=store,
+            limits=(serving.max_batch, serving.max_concurrent_batches),
+            events=settings.store,
+            now_s=_now_s,
+            new_id=_new_id,
+            lake=Lake(settings.lake_dir),
+            counters=counters,
+            cache=open_cache(settings, parts, store, counters, _now_s, _new_id),
+            shadow=shadow if serving.shadow_share else None,
         )
         self._following = asyncio.ensure_future(shelf.follow(serving.alias_poll_s))
         return build_app(self._service, operator_only(serving.admin_token), settings)

@@ -2,12 +2,14 @@
 
 import os
 import random
+import secrets
 import socket
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
 
 from recray.errors import ConfigError
+from recray.settings.reach import HAPROXY_PORTS
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -29,7 +31,6 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     # Threads that spin while they wait starve the processes beside them.
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",
     # The default is the number of cores, and a warning for every few workers more.
     "RAY_worker_maximum_startup_concurrency": "16",
     "RAY_DEDUP_LOGS": "1",
@@ -38,14 +39,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 """Values for one machine. `cluster.yaml` sets its own; whatever is set already is left alone."""
 ON_LOOPBACK: Final = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """The one switch by which Ray takes 127.0.0.1 for this node's address, whatever the system."""
-HAPROXY_PORTS: Final = {
-    "RAY_SERVE_HAPROXY_STATS_PORT": "HAProxy's statistics, read only",
-    "RAY_SERVE_HAPROXY_METRICS_PORT": "HAProxy's metrics, read only",
-}
-"""Ports that Ray's template of HAProxy's configuration binds on every interface, and fixed unless set."""
-REPLICA_PORTS: Final = "Serve's calls between replicas, a free port of each replica's own"
-"""What Serve binds on every interface with `[::]:0`. It unpickles what it is sent, so it must never be reached from outside."""
-_FILES: Final = {
+HAPROXY_FILES: Final = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
     "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
@@ -64,17 +58,22 @@ def prepare(environment: MutableMapping[str, str]) -> None:
 
     Two applications on one machine do not meet: HAProxy's inner ports are free ones, its files lie in a folder per user, where
     Ray adds one per node, and replicas listen on a block of ports of the application's own. (They would share theirs with any
-    other application that counts from the same number, and answer each other's requests.) Ray listens on loopback unless a
-    cluster is joined.
+    other application that counts from the same number, and answer each other's requests.) Unless a cluster is joined, Ray
+    listens on loopback and asks for a token that only this process and its children know: what cannot be bound to loopback,
+    and other users of the machine, are kept out by it.
 
     Raises:
         ConfigError: no port is free.
     """
     for name, value in ENVIRONMENT.items():
         environment.setdefault(name, value)
-    if "RAY_ADDRESS" not in environment and not _RUNNING_CLUSTER.exists():
+    if "RAY_ADDRESS" in environment or _RUNNING_CLUSTER.exists():
+        environment.setdefault("RAY_AUTH_MODE", "disabled")
+    else:
         environment.setdefault(*ON_LOOPBACK)
-    for name, file in _FILES.items():
+        if environment.setdefault("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in environment:
+            environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    for name, file in HAPROXY_FILES.items():
         environment.setdefault(name, str(Path(f"/tmp/haproxy-serve-{os.getuid()}") / file))  # sockets need short paths
     for protocol, ports in _REPLICAS.items():
         first = _free_block(ports)

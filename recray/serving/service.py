@@ -44,7 +44,7 @@ _PATIENCE_S = 2.0
 """Less than `RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S`."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Service:
     """One gateway's application. State: the batcher, counters, and background work of the event loop."""
 

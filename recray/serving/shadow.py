@@ -107,9 +107,9 @@ class Shadow:
 
     def _count(self, shown: Answer, instead: Answer, challenger_id: str) -> None:
         self.counters.shadow.labels(challenger_id, "degraded" if instead.degraded else "answered").inc()
-        self.counters.shadow_ms.labels("champion").observe(_ms_per_request(shown))
-        self.counters.shadow_ms.labels("challenger").observe(_ms_per_request(instead))
-        self.counters.shadow_overlap.observe(overlap(shown, instead))
+        self.counters.shadow_ms.labels(challenger_id, "champion").observe(_ms_per_request(shown))
+        self.counters.shadow_ms.labels(challenger_id, "challenger").observe(_ms_per_request(instead))
+        self.counters.shadow_overlap.labels(challenger_id).observe(overlap(shown, instead))
 
 
 def _again(asked: Question, challenger: Bundle) -> Question | None:

@@ -82,9 +82,10 @@ class Swaps:
         with self._turn:
             self._point(bundle_id)
 
-    def _point(self, bundle_id: str) -> None:
+    def _point(self, name_or_id: str) -> None:
         registry = self.shelf.registry
-        self.shelf.take(registry.resolve(bundle_id))
+        bundle_id = registry.resolve(name_or_id)
+        self.shelf.take(bundle_id)
         if registry.alias(CHAMPION) != bundle_id:
             registry.point(CHAMPION, bundle_id, datetime.fromtimestamp(self.now_s(), UTC))
         self.shelf.refresh()

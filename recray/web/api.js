@@ -100,7 +100,9 @@ export const experiments = () => ask(`${ROOT}/experiments`);
 export const bundles = () => ask(`${ROOT}/bundles`);
 export const promote = (id, token) =>
   ask(`${ROOT}/bundles/${encodeURIComponent(id)}/promote`, { method: "POST", token });
-export const rollback = (token) => ask(`${ROOT}/bundles/rollback`, { method: "POST", token });
+/** Naming the bundle to leave makes it safe to ask again. */
+export const rollback = (leaving, token) =>
+  ask(`${ROOT}/bundles/rollback?leaving=${encodeURIComponent(leaving)}`, { method: "POST", token });
 
 /** 96 random bits; crypto.randomUUID is missing where the page is served over plain HTTP. */
 export function newId() {

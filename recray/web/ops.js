@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { $, h, s, toast } from "./dom.js";
 import { distributions, parse, plain, total, unitOf } from "./metrics.js";
+import { shadowParts } from "./shadow.js";
 import { bundleCard, experimentCard, number, table } from "./registry.js";
 
 const EVERY_MS = 2000;
@@ -15,7 +16,7 @@ const TRAFFIC = [
 ];
 
 const readings = [];
-const state = { token: "", drawn: "" };
+const state = { token: "", drawn: "", champion: "" };
 
 async function health(path) {
   try {
@@ -90,6 +91,10 @@ async function drawTiles() {
   $("#freshness").textContent = `Read at ${new Date().toLocaleTimeString()}`;
 }
 
+function drawShadow() {
+  $("#shadow").replaceChildren(...shadowParts(readings.at(-1)));
+}
+
 function drawDistributions() {
   const families = new Map();
   for (const each of distributions(readings.at(-1), readings.length > 1 ? readings[0] : null)) {
@@ -139,6 +144,7 @@ async function drawRegistry() {
   const drawn = JSON.stringify([bundles, experiments].map((each) => each.value?.data ?? each.reason?.message));
   if (drawn === state.drawn) return;
   state.drawn = drawn;
+  state.champion = bundles.value?.data.champion ?? state.champion;
   show(
     $("#bundle-list"),
     bundles,
@@ -190,7 +196,7 @@ async function rollback() {
   const text =
     "The champion before this one takes charge again. Requests that are being answered finish with the present one.";
   if (await confirm("Roll back the champion?", text, "Roll back"))
-    await change(() => api.rollback(state.token), "The champion before takes charge");
+    await change(() => api.rollback(state.champion, state.token), "The champion before takes charge");
 }
 
 async function change(call, done) {
@@ -207,7 +213,7 @@ async function turn() {
   if (!document.hidden) {
     await Promise.all([readMetrics(), drawRegistry()]);
     await drawTiles();
-    if (readings.length) [drawDistributions, drawSeries].forEach((draw) => draw());
+    if (readings.length) [drawShadow, drawDistributions, drawSeries].forEach((draw) => draw());
   }
   setTimeout(turn, EVERY_MS);
 }

@@ -72,9 +72,14 @@ export function bundleCard(bundle, { champion, refused }, promote) {
     h(
       "p",
       { class: "muted" },
-      [bundle.created_at && `made ${bundle.created_at}`, ...dataWords(bundle)].filter(Boolean).join(" · "),
+      [
+        bundle.created_at && `made ${bundle.created_at}`,
+        bundle.chosen && `chose ${bundle.chosen}`,
+        ...dataWords(bundle),
+      ].filter(Boolean).join(" · "),
     ),
     gateLine(bundle.gate),
+    bundle.damaged ? h("p", { class: "problem" }, bundle.damaged) : null,
     refused?.[bundle.id] ? h("p", { class: "problem" }, `Refused: ${refused[bundle.id]}`) : null,
     figures(bundle.metrics),
   );

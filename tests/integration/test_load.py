@@ -23,7 +23,6 @@ from bundle_world import BundleWorld, make
 from recray.cli.app import app
 from recray.serving.auth import operator_only
 from recray.serving.gateway import build_app
-from recray.serving.service import Service
 from recray.settings import TrafficSettings
 from recray.simulation.audience import invented, placed, profiles_of
 from recray.simulation.http_client import Target
@@ -43,14 +42,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
 def url(world: BundleWorld) -> Iterator[str]:
     """The application in a thread of this process, over a store in memory."""
     store = asyncio.run(world.store())
-    parts = world.parts(store)
-    service = Service(parts, parts.shelf, store, (1, 2), world.settings.store.max_future_s,
-                      now_s=lambda: time.time_ns() // 1_000_000_000, new_id=lambda: uuid.uuid4().hex)  # fmt: skip
+    service = world.service(world.parts(store), store, limits=(1, 2), now_s=lambda: time.time_ns() // 1_000_000_000)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            build_app(service, operator_only(""), world.settings.slate), log_level="warning", lifespan="off"
-        )
+        config = uvicorn.Config(build_app(service, operator_only(""), world.settings), log_level="warning", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()

@@ -57,8 +57,7 @@ class Numbered:
 def application(world: BundleWorld, store: MemoryStore, new_id: Numbered, settings: Settings) -> Service:
     parts, counters = world.parts(store), Counters()
     cache = open_cache(settings, parts, store, counters, lambda: NOW_S, new_id)
-    shelf: Any = parts.shelf
-    return Service(parts, shelf, store, (32, 2), 300, lambda: NOW_S, new_id, counters, cache)
+    return world.service(parts, store, new_id=new_id, counters=counters, cache=cache)
 
 
 async def opened(world: BundleWorld, n: int, **serving: Any) -> tuple[AsyncExitStack, list[Replica]]:

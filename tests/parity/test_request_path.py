@@ -16,9 +16,7 @@ from recray.schema import ProfileKey, Requests
 from recray.serving.asking import Asked, one
 from recray.serving.feedback import Feedback
 from recray.serving.service import Service
-from recray.settings import StoreSettings
 from recray.stores.event_log import decode_slate
-from recray.stores.lake import Lake
 
 STRANGER = ProfileKey("nobody", "main")
 
@@ -86,9 +84,7 @@ async def test_a_bundle_answers_alike_before_and_after_it_is_saved(world: Bundle
 
 def service(world: BundleWorld, store: Any) -> Service:
     ids = iter(f"id-{n}" for n in range(1_000))
-    parts = world.parts(store)
-    return Service(parts, parts.shelf, store, (32, 2), StoreSettings(), now_s=lambda: NOW_S, new_id=lambda: next(ids),
-                   lake=Lake(world.settings.lake_dir))  # type: ignore[arg-type]  # fmt: skip
+    return world.service(world.parts(store), store, new_id=lambda: next(ids))
 
 
 async def test_an_explanation_makes_the_very_same_answer_again_even_after_the_viewer_went_on(world: BundleWorld) -> None:

@@ -152,3 +152,18 @@ def test_examining_this_machine_finds_its_parts_and_changes_nothing(tmp_path: Pa
     )
     assert all(finding.advice for finding in found if finding.status != "ok")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "mode", "status"),
+    [
+        ("127.0.0.1", "token", "ok"),
+        ("localhost", "token", "ok"),
+        ("127.0.0.1", "disabled", "warn"),
+        ("0.0.0.0", "token", "warn"),
+    ],
+)
+def test_what_other_machines_reach_is_named(host: str, mode: str, status: str) -> None:
+    found = doctor.reach(host, mode)
+    assert found.status == status
+    assert ("HAProxy" in found.found + found.advice) == (host != "0.0.0.0")

@@ -1,0 +1,166 @@
+"""`recray serve` as a person starts it, twice at once on one machine: what listens, and on which interfaces."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from bundle_world import make
+from recray.bench.processes import MARK, members
+from recray.serving.environment import ENVIRONMENT, HAPROXY_FILES, ON_LOOPBACK, free_ports
+from recray.settings.reach import HAPROXY_PORTS, REPLICA_PORTS
+
+PATIENCE_S = 180.0
+_LISTENING = "0A"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One listening TCP socket: whose, and where."""
+
+    process: str
+    pid: int
+    host: str
+    port: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines reach it."""
+        address = ip_address(self.host)
+        mapped = getattr(address, "ipv4_mapped", None)
+        return not (mapped or address).is_loopback
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running application: its URL, and the mark by which its processes are known."""
+
+    url: str
+    mark: str
+
+    def listeners(self) -> list[Listener]:
+        """Every TCP socket on which any of its processes listens."""
+        return [
+            Listener(_said(pid, "cmdline").split("\0")[0], pid, *where)
+            for pid in members((), self.mark)
+            for where in _sockets(pid)
+        ]
+
+
+def _said(pid: int, what: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{what}").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _sockets(pid: int) -> Iterator[tuple[str, int]]:
+    try:
+        links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return
+    inodes = {found[1] for link in links if (found := re.fullmatch(r"socket:\[(\d+)\]", link))}
+    for table in ("tcp", "tcp6"):
+        for line in _said(pid, f"net/{table}").splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTENING and fields[9] in inodes:
+                host, port = fields[1].split(":")
+                words = [bytes.fromhex(host[at : at + 8])[::-1] for at in range(0, len(host), 8)]
+                yield str(ip_address(b"".join(words))), int(port, 16)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Served]]:
+    """Two applications on the same machine, each with a store of its own."""
+    home = tmp_path_factory.mktemp("loopback")
+    make(home / "one")
+    shutil.copytree(home / "one", home / "two")
+    ports = free_ports()
+    running = [_start(home / name, next(ports)) for name in ("one", "two")]
+    try:
+        for served, process, log in running:
+            _until_ready(served.url, process, log)
+        yield [served for served, _, _ in running]
+    finally:
+        for _, process, _ in running:
+            process.send_signal(signal.SIGINT)
+        for served, process, _ in running:
+            _end(process, served.mark)
+
+
+def _start(home: Path, port: int) -> tuple[Served, "subprocess.Popen[bytes]", Path]:
+    mark, log = uuid.uuid4().hex, home / "serve.log"
+    given = {*ENVIRONMENT, *HAPROXY_PORTS, *HAPROXY_FILES, ON_LOOPBACK[0], "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
+    environment = {name: value for name, value in os.environ.items() if name not in given} | {MARK: mark}
+    command = [sys.executable, "-m", "recray.cli", "serve", "--topology", "composed", "--port", str(port), "--home", str(home)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+    return Served(f"http://127.0.0.1:{port}", mark), process, log
+
+
+def _until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        assert process.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.5)
+
+
+def _end(process: "subprocess.Popen[bytes]", mark: str) -> None:
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pid in members((), mark):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_two_applications_on_one_machine_answer_at_the_same_time(both: list[Served]) -> None:
+    for served in both:
+        answer = httpx.get(
+            f"{served.url}/api/v1/recommendations/homepage", params={"user_id": "u", "profile_id": "p"}, timeout=60
+        )
+        assert answer.status_code == 200, answer.text
+
+
+def test_whatever_listens_on_more_than_loopback_is_named_in_the_product(both: list[Served]) -> None:
+    for served in both:
+        listeners = served.listeners()
+        assert {one.port for one in listeners} >= {int(served.url.rpartition(":")[2])}
+        assert len(listeners) > 10
+        unnamed = [one for one in listeners if one.is_open and not _named(one)]
+        assert not unnamed
+
+
+def _named(listener: Listener) -> bool:
+    if Path(listener.process).name == "haproxy":
+        chosen = dict(line.partition("=")[::2] for line in _said(listener.pid, "environ").split("\0"))
+        return str(listener.port) in {chosen[name] for name in HAPROXY_PORTS}
+    return listener.process.startswith(REPLICA_PORTS[0])
+
+
+def test_a_port_between_replicas_refuses_whoever_has_no_token(both: list[Served]) -> None:
+    open_ports = {one.port for one in both[0].listeners() if one.is_open and one.process.startswith(REPLICA_PORTS[0])}
+    assert open_ports
+    for port in open_ports:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary("/ray.serve.ASGIService/HandleRequest")(b"", timeout=30)
+        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED

@@ -1,0 +1,58 @@
+"""What Ray is started with on one machine: loopback, and ports that no other application has."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from recray.serving import environment
+from recray.serving.environment import ON_LOOPBACK, prepare
+from recray.settings.reach import HAPROXY_PORTS
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No cluster runs on this machine unless its address file is written."""
+    file = tmp_path / "ray_current_cluster"
+    monkeypatch.setattr(environment, "_RUNNING_CLUSTER", file)
+    return file
+
+
+def prepared(**given: str) -> dict[str, str]:
+    prepare(given)
+    return given
+
+
+def test_ray_takes_loopback_for_its_address_unless_a_cluster_is_joined(alone: Path) -> None:
+    name, value = ON_LOOPBACK
+    assert prepared()[name] == value
+    assert name not in prepared(RAY_ADDRESS="10.0.0.1:6379")
+    alone.write_text("10.0.0.1:6379")
+    assert name not in prepared()
+
+
+def test_ray_on_one_machine_asks_for_a_token_that_nobody_else_knows(alone: Path) -> None:
+    one, other = prepared(), prepared()
+    assert one["RAY_AUTH_MODE"] == "token"
+    assert len(one["RAY_AUTH_TOKEN"]) == 64
+    assert one["RAY_AUTH_TOKEN"] != other["RAY_AUTH_TOKEN"]
+    assert "RAY_AUTH_TOKEN" not in prepared(RAY_AUTH_MODE="disabled")
+    assert "RAY_AUTH_TOKEN" not in prepared(RAY_AUTH_TOKEN_PATH="/etc/token")
+    alone.write_text("10.0.0.1:6379")
+    assert "RAY_AUTH_TOKEN" not in prepared()
+
+
+def test_what_is_set_is_left_alone() -> None:
+    assert prepared(RAY_SERVE_HAPROXY_NBTHREAD="4")["RAY_SERVE_HAPROXY_NBTHREAD"] == "4"
+
+
+def test_two_applications_get_ports_of_their_own_and_a_free_one_that_was_given_stays() -> None:
+    one = prepared()
+    ports = {one[name] for name in HAPROXY_PORTS}
+    assert len(ports) == len(HAPROXY_PORTS)
+    assert {prepared(**one)[name] for name in HAPROXY_PORTS} == ports
+    taken = next(iter(HAPROXY_PORTS))
+    with socket.socket() as other:
+        other.bind(("", int(one[taken])))
+        other.listen()
+        assert prepared(**one)[taken] != one[taken]
