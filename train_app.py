@@ -11,21 +11,20 @@ from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
 from recray.stores.registry import Registry
 from recray.training import run
+from recray.training.fit_sources import Say, fit_sources
 from recray.training.tracking import Tracking
 
 
-def train(
-    settings: Settings, data: str, store: OnlineStore | None, tracker: Tracking, say: run.Say, now: datetime
-) -> run.Outcome:
+def train(settings: Settings, data: str, store: OnlineStore | None, tracker: Tracking, say: Say, now: datetime) -> run.Outcome:
     """Fit, judge, publish and, if the gate agrees, promote. Ray must be running; without a store no profile is published."""
     history = open_history(Lake(settings.lake_dir), data, settings)
-    early = run.fit_sources(history, history.periods.sources_end_s, settings, say)
+    early = fit_sources(history, history.periods.sources_end_s, settings, say)
     drawn = run.draw_examples(history, early, settings, say)
     rankers = run.fit_rankers(drawn, early, settings, say)
     rehearsal, _ = run.assemble(history, early, rankers, "rehearsal")
     chosen = run.choose(run.evaluate(rehearsal, drawn.moments[run.VALIDATION], history, settings), settings)
     say(f"the {chosen} ranker is best on validation")
-    late = run.fit_sources(history, history.periods.validation_end_s, settings, say, early.n_epochs)
+    late = fit_sources(history, history.periods.validation_end_s, settings, say, early.n_epochs)
     bundle, files = run.assemble(history, late, rankers, "candidate")
     judged = run.evaluate(bundle, drawn.moments[run.TEST], history, settings)
     registry = Registry(settings.registry_dir)

@@ -22,6 +22,7 @@ from recray.features.views import fingerprint
 from recray.pages.card import Cards
 from recray.ranking.boosted import BoostedRanker
 from recray.ranking.deep import DeepRanker
+from recray.ranking.prerank import Prerank
 from recray.ranking.ranker import Ranker
 
 RANKERS: Final[Mapping[str, type[Ranker]]] = {DeepRanker.name: DeepRanker, BoostedRanker.name: BoostedRanker}
@@ -32,6 +33,7 @@ class Bundle:
     """What is served under one id; immutable once loaded.
 
     `titles` is the TITLES table in title-number order, `text` its search index. Parts that were not asked for are empty.
+    `preranks` are first passes of rankers, by their names; one without sees every candidate.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Bundle:
     text: TextIndex
     sources: dict[str, CandidateSource]
     rankers: dict[str, Ranker]
+    preranks: dict[str, Prerank] = field(default_factory=dict)
     cards: Cards = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +51,11 @@ class Bundle:
 
 
 def to_bytes(
-    items: Items, titles: pa.Table, sources: Mapping[str, CandidateSource], rankers: Mapping[str, Ranker]
+    items: Items,
+    titles: pa.Table,
+    sources: Mapping[str, CandidateSource],
+    rankers: Mapping[str, Ranker],
+    preranks: Mapping[str, Prerank] | None = None,
 ) -> dict[str, bytes]:
     """File name -> content of a bundle."""
     files = to_files(items, titles)
@@ -57,7 +64,7 @@ def to_bytes(
         files[f"source-{name}.safetensors"] = save(dict(source.tensors()))
     for name, ranker in rankers.items():
         files |= {f"ranker-{name}-{file}": content for file, content in ranker.files().items()}
-    return files
+    return files | {_prerank_of(name): prerank.file() for name, prerank in (preranks or {}).items()}
 
 
 def facts(**known: Any) -> dict[str, Any]:
@@ -89,7 +96,12 @@ def from_bytes(bundle_id: str, manifest: dict[str, Any], files: Mapping[str, byt
             f"bundle {bundle_id} has sources that cannot be restored: {problem!r}; train a new bundle"
         ) from problem
     rankers = {name: _ranker(name, files, items) for name in RANKERS if with_rankers and _holds(name, files)}
-    return Bundle(bundle_id, manifest, items, titles, TextIndex.build(titles), sources, rankers)
+    preranks = {name: Prerank.restore(files[_prerank_of(name)], items) for name in RANKERS if _prerank_of(name) in files}
+    return Bundle(bundle_id, manifest, items, titles, TextIndex.build(titles), sources, rankers, preranks)
+
+
+def _prerank_of(ranker: str) -> str:
+    return f"prerank-{ranker}.safetensors"
 
 
 def _holds(name: str, files: Mapping[str, bytes]) -> bool:

@@ -27,7 +27,7 @@ from recray.pages.answer import Answer
 from recray.pages.page import homepage
 from recray.pages.rows import View
 from recray.ranking.slate import Slates, slate, weigh
-from recray.schema import Bools, Candidates, Floats, Objective, Page, ProfileKey, ProfileSettings, Requests
+from recray.schema import Bools, Candidates, Floats, Ints, Objective, Page, ProfileKey, ProfileSettings, Requests
 from recray.settings import ServingSettings, SlateSettings, merge
 
 STAGES: Final = ("assign", "features", "candidates", "rank", "slate", "page")
@@ -155,11 +155,11 @@ async def _answer(
         lambda: _popular(requests, profiles, bundle),
     )
     run.degraded += candidates.degraded
-    p = await run.stage(
+    candidates, p = await run.stage(
         "rank",
         parts.guards[f"rank:{arm.ranker}"],
         lambda: _rank(requests, profiles, candidates, bundle, arm.ranker, parts),
-        lambda: _by_union(candidates),
+        lambda: (candidates, _by_union(candidates)),
     )
     began = parts.timer()
     policy = SlateSettings.model_validate(merge(parts.slate.model_dump(), arm.slate)) if arm.slate else parts.slate
@@ -176,11 +176,21 @@ async def _answer(
 
 async def _rank(
     requests: Requests, profiles: Profiles, candidates: Candidates, bundle: Bundle, ranker: str, parts: Parts
-) -> Floats:
+) -> tuple[Candidates, Floats]:
+    """What the first pass leaves of the candidates, and the ranker's probabilities of it."""
     if not candidates.items.size:
-        return np.zeros((*candidates.items.shape, len(Objective)), np.float32)
+        return candidates, np.zeros((*candidates.items.shape, len(Objective)), np.float32)
     batch = ranker_input(requests, profiles, bundle.items, candidates, N_HISTORY)
-    return await parts.ranking.predict(bundle.id, ranker, batch)
+    n_kept = n_shown(requests) * parts.slate.ranked_per_place
+    if ranker in bundle.preranks and (n_kept < candidates.items.shape[1]).any():
+        places = bundle.preranks[ranker].places(batch, n_kept)
+        candidates, batch = candidates.at(places), batch.at(places)
+    return candidates, await parts.ranking.predict(bundle.id, ranker, batch)
+
+
+def n_shown(requests: Requests) -> Ints:
+    """Titles that each page can show [B] int32; a homepage has rows of them."""
+    return requests.n_items * np.where(requests.page == Page.HOMEPAGE, requests.n_rows, 1).astype(np.int32)
 
 
 def _page(
@@ -247,7 +257,7 @@ def _popular(requests: Requests, profiles: Profiles, bundle: Bundle) -> Candidat
     matches = matching(requests, bundle.text, bundle.items.n)
     eligible, resumable = eligibility(requests, profiles, bundle.items, matches)
     ask = Ask(requests, profiles, bundle.items, eligible, resumable)
-    n = int(max(requests.n_items.max(), (requests.n_rows * requests.n_items).max()))
+    n = int(n_shown(requests).max())
     return union({"popular": bundle.sources["popular"].retrieve(ask, n)}, n)
 
 

@@ -286,3 +286,11 @@ class Candidates:
     sources: tuple[str, ...]
     degraded: list[str] = field(default_factory=list)
     dropped: list[tuple[int, int, str]] = field(default_factory=list)
+
+    def at(self, places: Ints) -> "Candidates":
+        """Only the candidates at these places [B, W], which are padded with -1."""
+        row, padding = np.arange(len(places))[:, None], places < 0
+        items, seeds = (np.where(padding, NO_ITEM, own[row, places]) for own in (self.items, self.seeds))
+        scores = np.where(padding[..., None], np.float32(np.nan), self.scores[row, places])
+        ranks = np.where(padding[..., None], 0, self.ranks[row, places])
+        return Candidates(items, scores, ranks, seeds, self.sources, self.degraded, self.dropped)

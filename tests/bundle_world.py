@@ -24,6 +24,7 @@ from recray.features.fold import ProfileState
 from recray.features.profiles import Profiles, columns
 from recray.features.vectorize import ranker_input
 from recray.ranking import boosted, deep
+from recray.ranking.prerank import distil
 from recray.ranking.ranker import Examples
 from recray.recommend import N_HISTORY, FeatureLookup, Parts, guards_of
 from recray.schema import ProfileKey, ProfileSettings
@@ -120,10 +121,11 @@ def make(home: Path) -> BundleWorld:
         "deep": deep.fit(train, validation, items, settings.deep, seed=1, device="cpu", report=lambda figures: None),
         "boosted": boosted.fit(train, validation, items, settings.boosted, seed=1, report=lambda figures: None),
     }
+    preranks = {name: distil(train.inputs, ranker, items) for name, ranker in rankers.items()}
     at = datetime.fromtimestamp(NOW_S, UTC)
     registry = Registry(settings.registry_dir)
     manifest = facts(created_at=at.isoformat(), data={"name": "world", "samples": []}, metrics={}, chosen="deep", gate={})
-    bundle_id = registry.write(to_bytes(items, history.titles, sources, rankers), manifest)
+    bundle_id = registry.write(to_bytes(items, history.titles, sources, rankers, preranks), manifest)
     registry.point("champion", bundle_id, at)
     return BundleWorld(settings, history, from_bytes(bundle_id, *registry.read(bundle_id)), states, profiles)
 

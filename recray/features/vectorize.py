@@ -7,7 +7,7 @@ import numpy as np
 from recray.features.items import Items
 from recray.features.profiles import Profiles
 from recray.features.views import Entity, of
-from recray.schema import Candidates, Floats, Ints, Requests
+from recray.schema import NO_ITEM, Candidates, Floats, Ints, Longs, Requests
 
 
 @dataclass(slots=True, repr=False)
@@ -22,6 +22,17 @@ class RankerInput:
     match: Floats
     items: Ints
     history: Ints
+
+    def take(self, rows: Longs) -> "RankerInput":
+        """Select requests by position, in the order given."""
+        return RankerInput(self.user[rows], self.match[rows], self.items[rows], self.history[rows])
+
+    def at(self, places: Ints) -> "RankerInput":
+        """Only the candidates at these places [B, W], which are padded with -1."""
+        row = np.arange(len(places))[:, None]
+        padding = places < 0
+        match = np.where(padding[..., None], np.float32(0), self.match[row, places])
+        return RankerInput(self.user, match, np.where(padding, NO_ITEM, self.items[row, places]), self.history)
 
 
 def _join(entity: Entity, *about: object) -> Floats:

@@ -46,10 +46,7 @@ class Examples:
 
     def take(self, rows: Longs) -> "Examples":
         """Select requests by position, in the order given."""
-        got = self.inputs
-        return Examples(
-            RankerInput(got.user[rows], got.match[rows], got.items[rows], got.history[rows]), self.labels[rows], self.at_s[rows]
-        )
+        return Examples(self.inputs.take(rows), self.labels[rows], self.at_s[rows])
 
 
 Report = Callable[[dict[str, float]], None]

@@ -43,6 +43,8 @@ def warm(bundle: Bundle, settings: Settings) -> None:
         if candidates.degraded:
             raise ModelError(f"bundle {bundle.id} cannot answer: {', '.join(candidates.degraded)} failed; train a new one")
         given = ranker_input(requests, profiles, items, candidates, N_HISTORY)
+        for prerank in bundle.preranks.values():
+            prerank.places(given, requests.n_items)
         for name, ranker in bundle.rankers.items():
             p = ranker.predict(given)
             if not np.isfinite(p).all():

@@ -98,13 +98,17 @@ class ExampleSettings(Knobs):
 
 
 class SlateSettings(Knobs):
-    """How scores become a slate: business weights of the objectives, diversity, exploration."""
+    """How scores become a slate: business weights of the objectives, diversity, exploration.
+
+    `ranked_per_place`: candidates that a first pass leaves to the ranker for each title shown.
+    """
 
     weights: dict[str, float] = Field({"start": 1.0, "completion": 0.3, "dislike": -0.3})
     diversity: Share = 0.1
     exploration: Share = 0.0
     row_size: Annotated[int, Field(ge=1, le=100)] = 20
     n_rows: Annotated[int, Field(ge=1, le=40)] = 10
+    ranked_per_place: Count = 6
 
 
 class TrainingSettings(Knobs):

@@ -4,7 +4,7 @@ Sources learn from the first period, rankers from what those sources would have 
 on the third, and the last judges. What is served is what was judged: sources are fitted anew up to the last period.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,21 +16,16 @@ import ray.data
 from ray.data.expressions import col
 
 from recray.bundle import RANKERS, Bundle, facts, from_bytes, to_bytes
-from recray.candidates.registered import fit_all
-from recray.candidates.sequence import Sequence as SequenceSource
-from recray.candidates.source import CandidateSource
 from recray.data.examples import collect, propose
 from recray.data.grouped import as_moments, replay, settings_of
 from recray.data.history import History
 from recray.data.publish import publish
 from recray.data.replay import Draw, Moment
-from recray.errors import DataError, ModelError
+from recray.errors import ModelError
 from recray.evaluation.gate import GateRules, GateVerdict
 from recray.evaluation.gate import judge as pass_gate
-from recray.features.interactions import Interactions
-from recray.features.items import Items
-from recray.features.views import SOURCES
 from recray.ranking import examples_file
+from recray.ranking.prerank import Prerank, distil
 from recray.ranking.ranker import Examples, Ranker
 from recray.settings import Settings
 from recray.settings.provenance import git_commit
@@ -39,74 +34,11 @@ from recray.stores.online import OnlineStore
 from recray.stores.registry import Registry
 from recray.training.fit_boosted import fit_boosted_on_ray
 from recray.training.fit_deep import fit_deep_on_ray
-from recray.training.fit_sequence import fit_sequence_on_ray
+from recray.training.fit_sources import Fitted, Say, heard, shown
 from recray.training.judge import Judged, judge
 from recray.training.samples import sample_profiles
-from recray.training.trainer import Fitted as Trained
 
-Say = Callable[[str], None]
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """Sources fitted on everything before a moment, the catalogue as of it, and how many epochs the sequence model took."""
-
-    items: Items
-    sources: dict[str, CandidateSource]
-    n_epochs: int
-
-
-def _fit_one(name: str, plays: Any, items: Any, settings: Settings) -> tuple[CandidateSource, float]:
-    took = {name: 0.0}
-    fitted = fit_all(plays, items, settings, seed=settings.training.seed, device="cpu", only=[name],
-                     report=lambda source, seconds, figures: took.update({source: seconds}))  # fmt: skip
-    return fitted[name], took[name]
-
-
-def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, n_epochs: int | None = None) -> Fitted:
-    """Every candidate source, fitted on what was known before a moment; each in a Ray task, the sequence model by Ray Train.
-
-    `n_epochs` is how long the sequence model learns; None stops it by validation.
-    """
-    items = history.catalogue(moment_s)
-    plays = history.until(moment_s)
-    if not len(plays):
-        raise DataError(f"{history.name} has no watching event before the end of the first period; import more data")
-    shared = ray.put(plays), ray.put(items)
-    task = ray.remote(_fit_one).options(num_cpus=settings.training.cpus_per_fit)
-    under_way = {task.remote(name, *shared, settings): name for name in SOURCES if name != "sequence"}
-    sources: dict[str, CandidateSource] = {}
-    while under_way:
-        done, _ = ray.wait(list(under_way), num_returns=1)
-        name = under_way.pop(done[0])
-        sources[name], seconds = ray.get(done[0])
-        say(f"fitted source {name} in {seconds:.1f} s")
-    fitted = _fit_sequence(plays, items, settings, n_epochs, _heard("source sequence", say))
-    sources["sequence"] = fitted.model
-    say(f"fitted source sequence: {shown(fitted.metrics)}")
-    epochs = n_epochs or max(int(fitted.metrics.get("epoch", 0)), 1)
-    return Fitted(items, {name: sources[name] for name in SOURCES}, epochs)
-
-
-def _heard(what: str, say: Say) -> Callable[[dict[str, float]], None]:
-    return lambda figures: say(f"fitting {what}: {shown(figures)}")
-
-
-def _fit_sequence(
-    plays: Interactions, items: Items, settings: Settings, n_epochs: int | None, heard: Callable[[dict[str, float]], None]
-) -> Trained[SequenceSource]:
-    """Stop by the newest tenth, or, when how long to learn is known already, learn from everything for that long."""
-    if n_epochs is not None:
-        longer = settings.sequence.model_copy(update={"epochs": n_epochs})
-        return fit_sequence_on_ray(plays, items, settings.model_copy(update={"sequence": longer}), say=heard)
-    recent = plays.at_s >= np.quantile(plays.at_s, 1 - settings.split.validation)
-    return fit_sequence_on_ray(plays.where(~recent), items, settings, plays.where(recent), say=heard)
-
-
-def shown(figures: Mapping[str, float]) -> str:
-    """Figures as a person reads them."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,19 +115,28 @@ def _capped(examples: Examples, most: int, seed: int) -> Examples:
     return examples.take(np.sort(chosen).astype(np.int64))
 
 
-def fit_rankers(drawn: Drawn, early: Fitted, settings: Settings, say: Say) -> dict[str, Ranker]:
-    """Both rankers, each by its Ray Train trainer."""
+@dataclass(frozen=True, slots=True)
+class Rankers:
+    """Fitted rankers by name, and the first pass of each."""
+
+    full: dict[str, Ranker]
+    first: dict[str, Prerank]
+
+
+def fit_rankers(drawn: Drawn, early: Fitted, settings: Settings, say: Say) -> Rankers:
+    """Both rankers, each by its Ray Train trainer, and what is distilled from them."""
     rankers: dict[str, Ranker] = {}
     for name, fit in (("deep", fit_deep_on_ray), ("boosted", fit_boosted_on_ray)):
-        fitted = fit(drawn.examples_dir, early.items, settings, say=_heard(f"ranker {name}", say))
+        fitted = fit(drawn.examples_dir, early.items, settings, say=heard(f"ranker {name}", say))
         rankers[name] = fitted.model
         say(f"fitted ranker {name}: {shown(fitted.metrics)}")
-    return rankers
+    known = examples_file.load(drawn.examples_dir / TRAIN).inputs
+    return Rankers(rankers, {name: distil(known, ranker, early.items) for name, ranker in rankers.items()})
 
 
-def assemble(history: History, fitted: Fitted, rankers: Mapping[str, Ranker], name: str) -> tuple[Bundle, dict[str, bytes]]:
+def assemble(history: History, fitted: Fitted, rankers: Rankers, name: str) -> tuple[Bundle, dict[str, bytes]]:
     """A bundle in memory, through its files: what is judged went through the same bytes that are served."""
-    files = to_bytes(fitted.items, history.titles, fitted.sources, rankers)
+    files = to_bytes(fitted.items, history.titles, fitted.sources, rankers.full, rankers.first)
     return from_bytes(name, facts(data={"simulated": history.manifest.get("simulated", [])}), files), files
 
 

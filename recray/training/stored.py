@@ -6,16 +6,15 @@ from recray.data.history import open_history
 from recray.settings import Settings
 from recray.stores.lake import Lake
 from recray.stores.registry import Registry
+from recray.training.fit_sources import Say, fit_sources
 from recray.training.run import (
     TEST,
     TRAIN,
     VALIDATION,
-    Say,
     bound_data,
     draw_examples,
     draw_of,
     evaluate,
-    fit_sources,
     limited,
 )
 from recray.training.search import SearchData

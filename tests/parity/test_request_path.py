@@ -72,7 +72,7 @@ async def test_a_bundle_answers_alike_before_and_after_it_is_saved(world: Bundle
     again = from_bytes(
         world.bundle.id,
         world.bundle.manifest,
-        to_bytes(world.bundle.items, world.bundle.titles, world.bundle.sources, world.bundle.rankers),
+        to_bytes(world.bundle.items, world.bundle.titles, world.bundle.sources, world.bundle.rankers, world.bundle.preranks),
     )
     shelf = world.shelf()
     before = await answers(world, Requests.join(asks(world)))

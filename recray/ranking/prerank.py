@@ -1,0 +1,119 @@
+"""A cheap first pass over many candidates: a linear function distilled from a ranker, which then sees only the best of them."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from recray.errors import ModelError
+from recray.features.compiled import compiled, held, inner_product
+from recray.features.items import Items
+from recray.features.vectorize import RankerInput, item_matrix
+from recray.features.views import width
+from recray.ranking.ranker import Ranker
+from recray.schema import NO_ITEM, Floats, Ints, Objective
+
+_AT_ONCE: Final = 64
+_RIDGE: Final = 1e-3
+_LEAST_P: Final = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class Prerank:
+    """What of a candidate's match and title features its ranker's order rests on.
+
+    `match` [n_match] and `title` [n_item] are weights; `own` [n_items] is what each title's features add.
+    """
+
+    match: Floats
+    title: Floats
+    own: Floats
+
+    @classmethod
+    def of(cls, match: Floats, title: Floats, items: Items) -> Self:
+        """From weights, over a catalogue."""
+        return cls(held(match, np.float32), held(title, np.float32), held(item_matrix(items) @ title, np.float32))
+
+    def places(self, batch: RankerInput, n_kept: Ints) -> Ints:
+        """Places [B, W] int32 of the best n_kept[b] candidates of each request, in their order, padded with -1.
+
+        Of equal candidates the earlier are kept.
+        """
+        places = np.full((len(batch.items), min(int(n_kept.max(initial=0)), batch.items.shape[1])), NO_ITEM, np.int32)
+        given = held(batch.items, np.int32), held(batch.match, np.float32)
+        _best(given, (self.match, self.own), held(n_kept, np.int64), places)
+        return places
+
+    def file(self) -> bytes:
+        """The weights, to be restored over any catalogue."""
+        return save({"match": self.match, "title": self.title})
+
+    @classmethod
+    def restore(cls, content: bytes, items: Items) -> Self:
+        """As it was saved, over a catalogue.
+
+        Raises:
+            ModelError: it is truncated, or was made for other features.
+        """
+        try:
+            found = load(content)
+            match, title = found["match"], found["title"]
+        except (KeyError, SafetensorError) as problem:
+            raise ModelError(f"first pass cannot be read: {problem!r}; take the bundle anew or train again") from problem
+        if (match.shape, title.shape) != ((width("match"),), (width("item"),)):
+            raise ModelError(
+                f"first pass was made for {match.size} match and {title.size} title features; this code has {width('match')} "
+                f"and {width('item')}: train it anew"
+            )
+        return cls.of(match, title, items)
+
+
+def distil(batch: RankerInput, ranker: Ranker, items: Items) -> Prerank:
+    """The first pass whose scores are nearest to a ranker's logits of START within each request (ridge regression)."""
+    n_requests = len(batch.items)
+    features, logits = [], []
+    about = item_matrix(items)
+    for start in range(0, n_requests, _AT_ONCE):
+        part = batch.take(np.arange(start, min(start + _AT_ONCE, n_requests)))
+        p = np.clip(ranker.predict(part)[:, :, Objective.START], _LEAST_P, 1 - _LEAST_P)
+        for row, numbers in enumerate(part.items):
+            there = numbers >= 0
+            if there.any():
+                x = np.concatenate((part.match[row, there], about[numbers[there]]), axis=1, dtype=np.float64)
+                y = np.log(p[row, there] / (1 - p[row, there]), dtype=np.float64)
+                features.append(x - x.mean(axis=0))
+                logits.append(y - y.mean())
+    x, y = np.concatenate(features), np.concatenate(logits)
+    products = x.T @ x
+    weights = np.linalg.solve(products + np.eye(len(products)) * (_RIDGE * np.trace(products) / len(products)), x.T @ y)
+    n_match = batch.match.shape[2]
+    return Prerank.of(weights[:n_match], weights[n_match:], items)
+
+
+@compiled
+def _best(given: tuple[Ints, Floats], weights: tuple[Floats, Floats], n_kept: Ints, places: Ints) -> None:
+    """As `Prerank.places`; a candidate's score depends on nothing but the candidate."""
+    items, match = given
+    weight, own = weights
+    scores = np.empty(items.shape[1], np.float32)
+    for row in range(len(items)):
+        for place in range(items.shape[1]):
+            item = items[row, place]
+            scores[place] = inner_product(match[row, place], weight) + own[item] if item >= 0 else -np.inf
+        n_there = np.count_nonzero(items[row] >= 0)
+        n = min(n_kept[row], n_there)
+        if n == 0:
+            continue
+        least = np.partition(scores, len(scores) - n)[len(scores) - n]
+        n_ties = n - np.count_nonzero(scores > least)
+        size = 0
+        for place in range(items.shape[1]):
+            if items[row, place] >= 0 and scores[place] >= least:
+                if scores[place] == least:
+                    n_ties -= 1
+                    if n_ties < 0:
+                        continue
+                places[row, size] = place
+                size += 1

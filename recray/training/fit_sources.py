@@ -1,0 +1,84 @@
+"""[Ray] Every candidate source, fitted on what was known before a moment."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+
+from recray.candidates.registered import fit_all
+from recray.candidates.sequence import Sequence as SequenceSource
+from recray.candidates.source import CandidateSource
+from recray.data.history import History
+from recray.errors import DataError
+from recray.features.interactions import Interactions
+from recray.features.items import Items
+from recray.features.views import SOURCES
+from recray.settings import Settings
+from recray.training.fit_sequence import fit_sequence_on_ray
+from recray.training.trainer import Fitted as Trained
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Sources fitted on everything before a moment, the catalogue as of it, and how many epochs the sequence model took."""
+
+    items: Items
+    sources: dict[str, CandidateSource]
+    n_epochs: int
+
+
+def _fit_one(name: str, plays: Any, items: Any, settings: Settings) -> tuple[CandidateSource, float]:
+    took = {name: 0.0}
+    fitted = fit_all(plays, items, settings, seed=settings.training.seed, device="cpu", only=[name],
+                     report=lambda source, seconds, figures: took.update({source: seconds}))  # fmt: skip
+    return fitted[name], took[name]
+
+
+def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, n_epochs: int | None = None) -> Fitted:
+    """Every candidate source, fitted on what was known before a moment; each in a Ray task, the sequence model by Ray Train.
+
+    `n_epochs` is how long the sequence model learns; None stops it by validation.
+    """
+    items = history.catalogue(moment_s)
+    plays = history.until(moment_s)
+    if not len(plays):
+        raise DataError(f"{history.name} has no watching event before the end of the first period; import more data")
+    shared = ray.put(plays), ray.put(items)
+    task = ray.remote(_fit_one).options(num_cpus=settings.training.cpus_per_fit)
+    under_way = {task.remote(name, *shared, settings): name for name in SOURCES if name != "sequence"}
+    sources: dict[str, CandidateSource] = {}
+    while under_way:
+        done, _ = ray.wait(list(under_way), num_returns=1)
+        name = under_way.pop(done[0])
+        sources[name], seconds = ray.get(done[0])
+        say(f"fitted source {name} in {seconds:.1f} s")
+    fitted = _fit_sequence(plays, items, settings, n_epochs, heard("source sequence", say))
+    sources["sequence"] = fitted.model
+    say(f"fitted source sequence: {shown(fitted.metrics)}")
+    epochs = n_epochs or max(int(fitted.metrics.get("epoch", 0)), 1)
+    return Fitted(items, {name: sources[name] for name in SOURCES}, epochs)
+
+
+def heard(what: str, say: Say) -> Callable[[dict[str, float]], None]:
+    """What a fit reports, said by name."""
+    return lambda figures: say(f"fitting {what}: {shown(figures)}")
+
+
+def _fit_sequence(
+    plays: Interactions, items: Items, settings: Settings, n_epochs: int | None, report: Callable[[dict[str, float]], None]
+) -> Trained[SequenceSource]:
+    """Stop by the newest tenth, or, when how long to learn is known already, learn from everything for that long."""
+    if n_epochs is not None:
+        longer = settings.sequence.model_copy(update={"epochs": n_epochs})
+        return fit_sequence_on_ray(plays, items, settings.model_copy(update={"sequence": longer}), say=report)
+    recent = plays.at_s >= np.quantile(plays.at_s, 1 - settings.split.validation)
+    return fit_sequence_on_ray(plays.where(~recent), items, settings, plays.where(recent), say=report)
+
+
+def shown(figures: Mapping[str, float]) -> str:
+    """Figures as a person reads them."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
