@@ -4,74 +4,80 @@ Every kernel goes over the requests of a batch one by one and shares nothing bet
 batch gives bit for bit what its requests give alone.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from recray.features.compiled import compiled
 from recray.schema import Bools, Floats, Ints, Longs
 
-
-@compiled
-def _worse(score: float, item: int, other_score: float, other_item: int) -> bool:
-    return score < other_score or (score == other_score and item > other_item)
-
-
-@compiled
-def _sift(scores: Any, items: Any, place: int, size: int) -> None:
-    """Let the entry at `place` sink until neither child is worse: the root of a heap is the worst that is kept."""
-    score, item = scores[place], items[place]
-    while True:
-        child = 2 * place + 1
-        if child >= size:
-            break
-        if child + 1 < size and _worse(scores[child + 1], items[child + 1], scores[child], items[child]):
-            child += 1
-        if not _worse(scores[child], items[child], score, item):
-            break
-        scores[place], items[place] = scores[child], items[child]
-        place = child
-    scores[place], items[place] = score, item
+_LAST: Final = np.int64(0x7FFFFFFF)
+"""Above every title number."""
+_AT_ONCE: Final = 64
+"""Scores that are compared with the least of interest in one step."""
 
 
 @compiled
-def _offer(scores: Any, items: Any, size: int, score: Any, item: int) -> int:
-    """Put an entry into the heap if there is room or it is better than the worst; returns the new size."""
-    if size < len(items):
-        place = size
-        while place > 0:
-            parent = (place - 1) // 2
-            if not _worse(score, item, scores[parent], items[parent]):
-                break
-            scores[place], items[place] = scores[parent], items[parent]
-            place = parent
-        scores[place], items[place] = score, item
-        return size + 1
-    if _worse(scores[0], items[0], score, item):
-        scores[0], items[0] = score, item
-        _sift(scores, items, 0, size)
+def _key(score: Any, item: int) -> Any:
+    """A whole number that sorts as the score does, and of equal scores as the lower title number before the higher."""
+    bits = np.int64(np.float32(score + np.float32(0)).view(np.int32))
+    return ((bits ^ ((bits >> 31) & _LAST)) << 32) | (_LAST - item)
+
+
+@compiled
+def _score(key: Any) -> Any:
+    bits = np.int32(key >> 32)
+    return np.int32(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))).view(np.float32)
+
+
+@compiled
+def _keep_best(keys: Any, size: int, k: int) -> int:
+    """Bring the k largest of the first `size` keys to the front, in any order; returns how many there are now."""
+    if size <= k:
+        return size
+    keys[:k] = np.partition(keys[:size], size - k)[size - k :]
+    return k
+
+
+@compiled
+def _unpack(keys: Any, items: Any, scores: Any) -> int:
+    """The largest of these keys, best first, as titles and scores into [k]; returns how many."""
+    size = _keep_best(keys, len(keys), len(items))
+    keys = np.sort(keys[:size])
+    for place in range(size):
+        key = keys[size - 1 - place]
+        items[place], scores[place] = _LAST - (key & np.int64(0xFFFFFFFF)), _score(key)
     return size
 
 
 @compiled
-def _in_order(scores: Any, items: Any, size: int) -> None:
-    """Sort a heap best first, in place."""
-    for last in range(size - 1, 0, -1):
-        scores[0], scores[last] = scores[last], scores[0]
-        items[0], items[last] = items[last], items[0]
-        _sift(scores, items, 0, last)
+def _scan(scores: Any, eligible: Any, start: int, held: tuple[Any, int, Any], k: int) -> tuple[int, Any]:
+    """Add eligible titles `start`, `start` + 1, ... to held = (keys, size, least); returns its new size and least.
 
-
-@compiled
-def _scan(scores: Any, eligible: Any, start: int, size: Any, out: tuple[Any, Any]) -> Any:
-    """Offer eligible titles `start`, `start` + 1, ... to the heap out = (items, scores) of `size`; returns its new size."""
-    items, found = out
-    for column in range(len(scores)):
-        score = scores[column]
-        # A later title loses ties, so once the heap is full only a better one is of interest.
-        if eligible[column] and score > (found[0] if size == len(items) else -np.inf):
-            size = _offer(found, items, size, score, start + column)
-    return size
+    `keys` has room for more than k; when it is full the k best stay, and only what is above the least of them comes in: titles
+    arrive in order of their numbers, and a later one loses ties.
+    """
+    keys, size, least = held
+    whole = len(scores) // _AT_ONCE
+    # In this shape the loop below becomes a few instructions for all of a block.
+    blocks, allowed = scores[: whole * _AT_ONCE].reshape((-1, _AT_ONCE)), eligible[: whole * _AT_ONCE].reshape((-1, _AT_ONCE))
+    for block in range(whole + 1):
+        n_above = np.int32(block == whole)
+        if block < whole:
+            for place in range(_AT_ONCE):
+                n_above += np.int32(blocks[block, place] > least) * np.int32(allowed[block, place])
+        if n_above == 0:
+            continue
+        for column in range(block * _AT_ONCE, min((block + 1) * _AT_ONCE, len(scores))):
+            if eligible[column] and scores[column] > least:
+                if size == len(keys):
+                    size = _keep_best(keys, size, k)
+                    least = _score(keys[:size].min())
+                    if not scores[column] > least:
+                        continue
+                keys[size] = _key(scores[column], start + column)
+                size += 1
+    return size, least
 
 
 @compiled
@@ -80,9 +86,11 @@ def top(scores: Floats, eligible: Bools, items: Ints, found: Floats) -> None:
 
     Ties go to the lower number; -inf and NaN are never taken.
     """
+    k = items.shape[1]
+    keys = np.empty(2 * k, np.int64)
     for row in range(len(scores)):
-        size = _scan(scores[row], eligible[row], 0, 0, (items[row], found[row]))
-        _in_order(found[row], items[row], size)
+        size, _ = _scan(scores[row], eligible[row], 0, (keys, 0, np.float32(-np.inf)), k)
+        _unpack(keys[:size], items[row], found[row])
 
 
 @compiled
@@ -109,17 +117,20 @@ def top_of_tiles(asked: tuple[Floats, Bools], table: tuple[Floats, Floats], elig
     vectors, wanted = asked
     tiles, offset = table
     items, found = out
-    width = tiles.shape[2]
+    k, width = items.shape[1], tiles.shape[2]
     scores = np.empty(width, np.float32)
+    keys = np.empty((len(vectors), 2 * k), np.int64)
     size: Any = np.zeros(len(vectors), np.int64)
+    least = np.full(len(vectors), -np.inf, np.float32)
     for tile in range(len(tiles)):
         start = tile * width
         n = min(width, eligible.shape[1] - start)
         for row in np.flatnonzero(wanted):
             _products(vectors[row], tiles[tile], offset[start : start + width], scores)
-            size[row] = _scan(scores[:n], eligible[row, start : start + n], start, size[row], (items[row], found[row]))
+            kept = keys[row], size[row], least[row]
+            size[row], least[row] = _scan(scores[:n], eligible[row, start : start + n], start, kept, k)
     for asker in range(len(vectors)):
-        _in_order(found[asker], items[asker], size[asker])
+        _unpack(keys[asker, : size[asker]], items[asker], found[asker])
 
 
 @compiled
@@ -146,15 +157,15 @@ def _add(total: Any, touched: Ints, n_touched: int, item: int, share: float) -> 
 
 
 @compiled
-def _best_touched(total: Any, touched: Ints, eligible: Bools, items: Ints, found: Floats) -> int:
-    """The best eligible titles of those touched, whose sums are cleared; returns how many."""
+def _best_touched(total: Any, touched: Ints, eligible: Bools, keys: Any, out: tuple[Any, Any]) -> int:
+    """The best eligible titles of those touched, whose sums are cleared, into out = (items, scores) [k]; returns how many."""
     size = 0
     for item in touched:
         if eligible[item]:
-            size = _offer(found, items, size, np.float32(total[item]), item)
+            keys[size] = _key(total[item], item)
+            size += 1
         total[item] = 0
-    _in_order(found, items, size)
-    return size
+    return _unpack(keys[:size], out[0], out[1])
 
 
 @compiled
@@ -169,7 +180,7 @@ def beside(
     items, found, seeds = out
     n = eligible.shape[1]
     total, most = np.zeros(n, np.float64), np.zeros(n, np.float32)
-    seed, touched = np.empty(n, np.int32), np.empty(n, np.int32)
+    seed, touched, keys = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int64)
     for row in range(len(history)):
         n_touched = 0
         for place in np.flatnonzero(history[row] >= 0):
@@ -183,30 +194,32 @@ def beside(
                     n_touched = _add(total, touched, n_touched, item, share)
                     if share > most[item]:
                         most[item], seed[item] = share, title
-        size = _best_touched(total, touched[:n_touched], eligible[row], items[row], found[row])
+        size = _best_touched(total, touched[:n_touched], eligible[row], keys, (items[row], found[row]))
         for at in range(size):
             seeds[row, at] = seed[items[row, at]]
 
 
 @compiled
 def _alike(
-    history: Ints, weight: Floats, postings: tuple[Longs, Ints, Floats], scratch: tuple[Floats, Ints], out: tuple[Ints, Floats]
+    history: Ints,
+    weight: Floats,
+    postings: tuple[Longs, Ints, Floats],
+    scratch: tuple[Floats, Ints, Longs],
+    out: tuple[Ints, Floats],
 ) -> int:
     """References by their likeness to one history [H], best first into out; returns how many."""
     offsets, whose, worth = postings
-    likeness, met = scratch
+    likeness, met, keys = scratch
     n_met = 0
     for place in np.flatnonzero(history >= 0):
         for at in range(offsets[history[place]], offsets[history[place] + 1]):
             share = worth[at] * weight[place]
             if share > 0:
                 n_met = _add(likeness, met, n_met, whose[at], share)
-    size = 0
-    for other in met[:n_met]:
-        size = _offer(out[1], out[0], size, likeness[other], other)
-        likeness[other] = 0
-    _in_order(out[1], out[0], size)
-    return size
+    for at in range(n_met):
+        keys[at] = _key(likeness[met[at]], met[at])
+        likeness[met[at]] = 0
+    return _unpack(keys[:n_met], out[0], out[1])
 
 
 @compiled
@@ -225,16 +238,17 @@ def votes(
     """
     begin, titles = references
     n = eligible.shape[1]
-    scratch = np.zeros(len(begin) - 1, np.float32), np.empty(len(begin) - 1, np.int32)
+    n_references = len(begin) - 1
+    scratch = np.zeros(n_references, np.float32), np.empty(n_references, np.int32), np.empty(n_references, np.int64)
     similar, likeness = np.empty(n_similar, np.int32), np.empty(n_similar, np.float32)
-    total, touched = np.zeros(n, np.float32), np.empty(n, np.int32)
+    total, touched, keys = np.zeros(n, np.float32), np.empty(n, np.int32), np.empty(n, np.int64)
     for row in range(len(asked[0])):
         n_touched = 0
         for rank in range(_alike(asked[0][row], asked[1][row], postings, scratch, (similar, likeness))):
             for at in range(begin[similar[rank]], begin[similar[rank] + 1]):
                 if titles[at] < n:
                     n_touched = _add(total, touched, n_touched, titles[at], likeness[rank])
-        _best_touched(total, touched[:n_touched], eligible[row], out[0][row], out[1][row])
+        _best_touched(total, touched[:n_touched], eligible[row], keys, (out[0][row], out[1][row]))
 
 
 @compiled

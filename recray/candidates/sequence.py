@@ -8,7 +8,7 @@ import torch
 from recray.candidates.dense import DenseTable
 from recray.candidates.history import newest
 from recray.candidates.sequence_model import Encoder, Judge, Report, best_epoch, train, windows
-from recray.candidates.sequence_serving import LastVector
+from recray.candidates.sequence_serving import LastVectors
 from recray.candidates.source import Ask, nothing
 from recray.features.interactions import Interactions
 from recray.features.items import Items
@@ -24,7 +24,7 @@ class Sequence:
     def __init__(self, encoder: Encoder, config: SequenceSettings) -> None:
         self._encoder = encoder.cpu().eval().requires_grad_(requires_grad=False)
         self._config = config
-        self._last = LastVector(self._encoder)
+        self._last = LastVectors.of(self._encoder)
         self._table = DenseTable(encoder.outputs.detach().numpy())
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
@@ -33,13 +33,7 @@ class Sequence:
         length = (history >= 0).sum(axis=1)
         if not length.any():
             return nothing(len(history))
-        vectors = np.zeros((len(history), self._config.dim), np.float32)
-        with torch.inference_mode():
-            # One history at a time, without padding: a product of another height would sum in another order.
-            for row in np.flatnonzero(length):
-                titles = history[row][history[row] >= 0][::-1].astype(np.int64)
-                vectors[row] = self._last(torch.from_numpy(titles)).numpy()
-        return self._table.best(vectors, length > 0, ask.eligible, k)
+        return self._table.best(self._last(history), length > 0, ask.eligible, k)
 
     def tensors(self) -> Tensors:
         return {name: weight.numpy() for name, weight in self._encoder.state_dict().items()}

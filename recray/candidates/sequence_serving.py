@@ -1,75 +1,188 @@
-"""The sequence model's encoder as it is served: one history at a time, weights folded, only what the last position needs."""
+"""The sequence model's encoder as it is served: compiled, weights folded, only what the last position needs.
 
+One history at a time and without padding, so that a batch gives bit for bit what its requests give alone.
+"""
+
+import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Final, Self
 
+import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from recray.candidates.sequence_model import Block, Encoder
+from recray.features.compiled import compiled, held, inner_product
+from recray.schema import Floats, Ints
+
+_EPSILON: Final = np.float32(1e-5)
+_LEAST: Final = np.float32(-87)
+"""Below it exp is no normal number."""
+_PER_LOG2: Final = np.float32(1 / math.log(2))
+_LOG2_HIGH: Final = np.float32(0.693359375)
+_LOG2_LOW: Final = np.float32(math.log(2) - 0.693359375)
+_HALF_ROOT: Final = np.float32(math.sqrt(0.5))
+
+_Weights = tuple[Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats]
 
 
-@dataclass(frozen=True, slots=True)
-class _Folded:
-    """One block's weights [in, out] with biases; what its norms scale and shift is part of the layer that follows them."""
+@dataclass(frozen=True, slots=True, repr=False)
+class LastVectors:
+    """Vectors after the last title of histories: the last position of `Encoder.forward`, but for rounding.
 
-    heads: int
-    query_key_value: tuple[Tensor, Tensor]
-    joined: tuple[Tensor, Tensor]
-    wider: tuple[Tensor, Tensor]
-    narrower: tuple[Tensor, Tensor]
-
-    @classmethod
-    def of(cls, block: Block) -> Self:
-        weight = torch.cat((block.query.weight, block.key_value.weight))
-        bias = torch.cat((block.query.bias, block.key_value.bias))
-        return cls(
-            block.heads,
-            _after(block.before_attention, weight, bias),
-            (block.joined.weight.t().contiguous(), block.joined.bias),
-            _after(block.before_dense, block.wider.weight, block.wider.bias),
-            (block.narrower.weight.t().contiguous(), block.narrower.bias),
-        )
-
-    def __call__(self, x: Tensor, *, last: bool) -> Tensor:
-        """Map [L, dim] to the same, or with `last` to [1, dim]: nothing reads the other positions of the last block."""
-        dim = x.shape[1]
-        normed = functional.layer_norm(x, (dim,))
-        weight, bias = self.query_key_value
-        if last:
-            query = torch.addmm(bias[:dim], normed[-1:], weight[:, :dim])
-            key, value = torch.addmm(bias[dim:], normed, weight[:, dim:]).chunk(2, dim=1)
-            x = x[-1:]
-        else:
-            query, key, value = torch.addmm(bias, normed, weight).chunk(3, dim=1)
-        query, key, value = (part.view(len(part), self.heads, -1).transpose(0, 1)[None] for part in (query, key, value))
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=not last)
-        mixed = mixed[0].transpose(0, 1).reshape(len(x), dim)
-        x = x + torch.addmm(self.joined[1], mixed, self.joined[0])
-        wide = functional.gelu(torch.addmm(self.wider[1], functional.layer_norm(x, (dim,)), self.wider[0]))
-        return x + torch.addmm(self.narrower[1], wide, self.narrower[0])
-
-
-def _after(norm: torch.nn.LayerNorm, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    return (weight * norm.weight).t().contiguous(), weight @ norm.bias + bias
-
-
-class LastVector:
-    """Vector [dim] after the last title of one history [L] int64, oldest first, L from 1 to the fitted length.
-
-    The last position of `Encoder.forward`, but for rounding, at a fraction of its cost: no modules, no batch, no masks.
+    `weights` are those of every block [n_blocks, in, out] with their biases; what a block's norms scale and shift is part of
+    the layer that follows them.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._titles = encoder.titles.weight * encoder.titles.embedding_dim**0.5
-        self._positions = encoder.positions.weight
-        self._blocks = [_Folded.of(block) for block in encoder.blocks if isinstance(block, Block)]
-        self._norm = encoder.norm
+    titles: Floats
+    positions: Floats
+    weights: _Weights
+    norm: tuple[Floats, Floats]
+    heads: int
 
-    def __call__(self, titles: Tensor) -> Tensor:
-        x = self._titles[titles] + self._positions[: len(titles)]
-        for number, block in enumerate(self._blocks, start=1):
-            x = block(x, last=number == len(self._blocks))
-        norm = self._norm
-        return functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)[-1]
+    @classmethod
+    def of(cls, encoder: Encoder) -> Self:
+        blocks = [block for block in encoder.blocks if isinstance(block, Block)]
+        parts = [
+            (
+                *_after(block.before_attention, block.query.weight, block.query.bias),
+                *_after(block.before_attention, block.key_value.weight, block.key_value.bias),
+                block.joined.weight.t(),
+                block.joined.bias,
+                *_after(block.before_dense, block.wider.weight, block.wider.bias),
+                block.narrower.weight.t(),
+                block.narrower.bias,
+            )
+            for block in blocks
+        ]
+        scale = encoder.titles.embedding_dim**0.5
+        weights: Any = tuple(_array(torch.stack(part)) for part in zip(*parts, strict=True))
+        norm = _array(encoder.norm.weight), _array(encoder.norm.bias)
+        return cls(_array(encoder.titles.weight * scale), _array(encoder.positions.weight), weights, norm, blocks[0].heads)
+
+    def __call__(self, history: Ints) -> Floats:
+        """Vectors [B, dim] float32 of histories [B, L], newest first, padded anywhere; zeros for an empty one.
+
+        L is at most the length that was fitted.
+        """
+        vectors = np.zeros((len(history), self.titles.shape[1]), np.float32)
+        _encode(held(history, np.int32), (self.titles, self.positions), self.weights, (*self.norm, self.heads), vectors)
+        return vectors
+
+
+def _after(norm: torch.nn.LayerNorm, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return (weight * norm.weight).t(), weight @ norm.bias + bias
+
+
+def _array(weight: torch.Tensor) -> Floats:
+    return held(weight.detach().numpy(), np.float32)
+
+
+@compiled
+def _exp(value: Any) -> Any:
+    """Exp of a float32 to within two units in its last place, in steps that a processor takes for many values at once."""
+    value = max(value, _LEAST)
+    whole = np.floor(value * _PER_LOG2 + np.float32(0.5))
+    rest = value - whole * _LOG2_HIGH - whole * _LOG2_LOW
+    total = np.float32(1 / 5040)
+    total = total * rest + np.float32(1 / 720)
+    total = total * rest + np.float32(1 / 120)
+    total = total * rest + np.float32(1 / 24)
+    total = total * rest + np.float32(1 / 6)
+    total = total * rest + np.float32(1 / 2)
+    total = total * rest + np.float32(1)
+    total = total * rest + np.float32(1)
+    return total * np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@compiled
+def _gelu(values: Any) -> None:
+    """X P(Z <= x) of every value, in place; the error function by [Abramowitz1964] 7.1.26, to within 1.5e-7."""
+    for at in range(len(values)):
+        x = values[at]
+        size = abs(x)
+        z = size * _HALF_ROOT
+        t = np.float32(1) / (np.float32(1) + np.float32(0.3275911) * z)
+        total = np.float32(1.061405429)
+        total = total * t - np.float32(1.453152027)
+        total = total * t + np.float32(1.421413741)
+        total = total * t - np.float32(0.284496736)
+        total = total * t + np.float32(0.254829592)
+        values[at] = np.float32(0.5) * (x + size * (np.float32(1) - total * t * _exp(-z * z)))
+
+
+@compiled
+def _normalized(x: Any) -> Any:
+    """Rows [L, dim] less their mean, over their deviation."""
+    normed = np.empty_like(x)
+    dim = x.shape[1]
+    for row in range(len(x)):
+        mean = np.float32(0)
+        for column in range(dim):
+            mean += x[row, column]
+        mean /= np.float32(dim)
+        square = np.float32(0)
+        for column in range(dim):
+            normed[row, column] = x[row, column] - mean
+            square += normed[row, column] * normed[row, column]
+        scale = np.float32(1) / np.sqrt(square / np.float32(dim) + _EPSILON)
+        for column in range(dim):
+            normed[row, column] *= scale
+    return normed
+
+
+@compiled
+def _attended(query: Any, key_value: Any, heads: int, first: int) -> Any:
+    """What rows [n, dim] of queries, the first of which stands at position `first`, see of keys and values [L, 2 dim]."""
+    n, dim = query.shape
+    width = dim // heads
+    scale = np.float32(1 / math.sqrt(width))
+    seen = np.zeros((n, dim), np.float32)
+    share = np.empty(len(key_value), np.float32)
+    for row in range(n):
+        there = first + row + 1
+        for head in range(heads):
+            at, value_at = head * width, dim + head * width
+            largest = np.float32(-np.inf)
+            for other in range(there):
+                share[other] = scale * inner_product(query[row, at : at + width], key_value[other, at : at + width])
+                largest = max(largest, share[other])
+            total = np.float32(0)
+            for other in range(there):
+                share[other] = _exp(share[other] - largest)
+            for other in range(there):
+                total += share[other]
+            for other in range(there):
+                weight = share[other] / total
+                for column in range(width):
+                    seen[row, at + column] += weight * key_value[other, value_at + column]
+    return seen
+
+
+@compiled
+def _encode(
+    history: Ints, inputs: tuple[Floats, Floats], weights: _Weights, ending: tuple[Floats, Floats, int], vectors: Floats
+) -> None:
+    """As `LastVectors.__call__`; ending = (scale and shift of the last norm, heads)."""
+    titles, positions = inputs
+    query_w, query_b, key_w, key_b, joined_w, joined_b, wider_w, wider_b, narrower_w, narrower_b = weights
+    scale, shift, heads = ending
+    n_blocks = len(query_w)
+    for row in range(len(history)):
+        kept = history[row][history[row] >= 0]
+        length = len(kept)
+        if length == 0:
+            continue
+        x = np.empty((length, titles.shape[1]), np.float32)
+        for place in range(length):
+            x[place] = titles[kept[length - 1 - place]] + positions[place]
+        for block in range(n_blocks):
+            normed = _normalized(x)
+            # Nothing reads the other positions of the last block.
+            first = length - 1 if block == n_blocks - 1 else 0
+            key_value = np.dot(normed, key_w[block]) + key_b[block]
+            query = np.dot(normed[first:], query_w[block]) + query_b[block]
+            x = x[first:] + (np.dot(_attended(query, key_value, heads, first), joined_w[block]) + joined_b[block])
+            wide = np.dot(_normalized(x), wider_w[block]) + wider_b[block]
+            _gelu(wide.reshape(-1))
+            x = x + (np.dot(wide, narrower_w[block]) + narrower_b[block])
+        vectors[row] = _normalized(x)[-1] * scale + shift

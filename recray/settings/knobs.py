@@ -24,7 +24,7 @@ class SourceSettings(Knobs):
     A `*_half_life` without a unit counts positions of the history: the weight of a title halves every so many titles.
     """
 
-    quota: Count = 120
+    quota: Count = 100
     n_candidates: Count = 500
     popularity_half_life_days: Seconds = 180.0
     trending_half_life_days: Seconds = 7.0
@@ -38,8 +38,8 @@ class SourceSettings(Knobs):
     als_regularization: Annotated[float, Field(gt=0)] = 1.0
     als_alpha: Annotated[float, Field(gt=0)] = 10.0
     n_reference_profiles: Count = 4000
-    n_similar_profiles: Count = 80
-    similar_history: Count = 30
+    n_similar_profiles: Count = 50
+    similar_history: Count = 10
     similar_history_half_life: Annotated[float, Field(gt=0)] = 5.0
     factors_history: Count = 20
     factors_history_half_life: Annotated[float, Field(gt=0)] = 4.0
@@ -55,7 +55,7 @@ class SequenceSettings(Knobs):
     blocks: Count = 2
     heads: Count = 1
     dropout: Share = 0.2
-    max_length: Count = 100
+    max_length: Count = 50
     batch_size: Count = 32
     epochs: Count = 25
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recray.candidates import sequence, sequence_model
 from recray.candidates.registered import fit_all
 from recray.candidates.sequence_model import Encoder, Judge, windows
-from recray.candidates.sequence_serving import LastVector
+from recray.candidates.sequence_serving import LastVectors, _exp, _gelu
 from recray.settings import SequenceSettings, resolve
 from worlds import AS_OF_S, interactions_of, make_world
 
@@ -51,9 +51,31 @@ def test_last_vector_is_the_last_of_all_vectors() -> None:
     with torch.no_grad():
         for parameter in encoder.parameters():  # a norm that scales by 1 and shifts by 0 would hide what is folded into weights
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+        serving = LastVectors.of(encoder)
         for titles in ([5, 3, 8, 1, 2], [7]):
-            found = LastVector(encoder)(torch.tensor(titles))
-            torch.testing.assert_close(found, encoder(torch.tensor([titles]))[0, -1], rtol=1e-4, atol=1e-5)
+            found = serving(np.array([[*reversed(titles), -1]], np.int32))[0]
+            torch.testing.assert_close(torch.from_numpy(found), encoder(torch.tensor([titles]))[0, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_last_vectors_of_a_batch_are_those_of_its_histories_and_nothing_is_known_of_an_empty_one() -> None:
+    serving = LastVectors.of(make_encoder())
+    histories = np.array([[1, 2, 3, -1], [-1, -1, -1, -1], [4, -1, 5, 6]], np.int32)
+    together = serving(histories)
+    np.testing.assert_array_equal(together, np.concatenate([serving(history[None]) for history in histories]))
+    np.testing.assert_array_equal(together[2], serving(np.array([[4, 5, 6]], np.int32))[0])
+    assert not together[1].any()
+
+
+@pytest.mark.parametrize("value", [-90.0, -30.0, -1.5, 0.0, 1e-6, 3.25, 20.0])
+def test_the_compiled_exponential_is_the_exponential(value: float) -> None:
+    assert _exp(np.float32(value)) == pytest.approx(np.exp(max(np.float32(value), np.float32(-87))), rel=3e-7)
+
+
+def test_the_compiled_gelu_is_that_of_torch() -> None:
+    values = np.linspace(-12, 12, 4_001).astype(np.float32)
+    found = values.copy()
+    _gelu(found)
+    np.testing.assert_allclose(found, torch.nn.functional.gelu(torch.from_numpy(values)).numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_loss_in_chunks_has_the_gradients_of_the_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
