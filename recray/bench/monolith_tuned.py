@@ -52,7 +52,7 @@ def app() -> FastAPI:
         parts=parts,
         shelf=shelf,
         store=store,
-        limits=(1, settings.serving.max_concurrent_batches),
+        limits=(1, settings.serving.limits[1]),
         events=settings.store,
         now_s=_now_s,
         new_id=_new_id,

@@ -41,6 +41,7 @@ class LastVectors:
 
     @classmethod
     def of(cls, encoder: Encoder) -> Self:
+        """The weights of a fitted encoder, folded."""
         blocks = [block for block in encoder.blocks if isinstance(block, Block)]
         parts = [
             (

@@ -45,29 +45,46 @@ class Admission:
         return self.n_inside() < _ALWAYS or self.n_inside() * self.pace.per_request_s <= self.most_s
 
 
-class Shedding:
-    """ASGI layer that refuses recommendations while admission is closed: 503 with Retry-After, at a twentieth of their cost.
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Refuses recommendations, which are asked for below `prefix`, while admission is closed: 503 with Retry-After.
 
     Feedback, profiles and what operators ask always pass: they need no models, and an action that is lost is lost for good.
     """
 
-    def __init__(self, app: ASGIApp, prefix: str, admission: Admission, counters: Counters) -> None:
-        self._app, self._prefix, self._admission, self._counters = app, prefix, admission, counters
+    prefix: str
+    admission: Admission
+    counters: Counters
+
+    def guards(self, scope: Scope) -> bool:
+        """Whether this is a request that may be refused."""
+        return scope["type"] == "http" and scope["method"] == "GET" and scope["path"].startswith(self.prefix)
+
+    def refusal(self) -> ASGIApp | None:
+        """What answers such a request now; None lets it in."""
+        if self.admission.open():
+            return None
+        self.counters.shed.inc()
+        return problem(503, "Too many requests at once", "the server answers as many as it can; ask again")
+
+
+class Shedding:
+    """ASGI layer of a door, and of what is counted of every answer that passes it."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app, self._door = app, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-        elif scope["method"] == "GET" and scope["path"].startswith(self._prefix) and not self._admission.open():
-            self._counters.shed.inc()
-            refusal = problem(503, "Too many requests at once", "the server answers as many as it can; ask again")
+        refusal = self._door.refusal() if self._door.guards(scope) else None
+        if refusal is not None:
             await refusal(scope, receive, send)
         else:
-            await self._app(scope, receive, self._counted(send))
+            await self._app(scope, receive, self._counted(send) if scope["type"] == "http" else send)
 
     def _counted(self, send: Send) -> Send:
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= 400:
-                self._counters.errors.labels(str(message["status"])).inc()
+                self._door.counters.errors.labels(str(message["status"])).inc()
             await send(message)
 
         return counting

@@ -28,6 +28,7 @@ from recray.features.profiles import Profiles
 from recray.features.vectorize import RankerInput
 from recray.recommend import CandidateLookup, FeatureLookup, Parts, Ranking, guards_of
 from recray.schema import Candidates, Floats, ProfileKey, Requests
+from recray.serving import front
 from recray.serving.auth import operator_only
 from recray.serving.cache import open_cache
 from recray.serving.counters import Counters
@@ -268,7 +269,7 @@ class GatewayDeployment:
             parts=parts,
             shelf=shelf,
             store=store,
-            limits=(serving.max_batch, serving.max_concurrent_batches),
+            limits=serving.limits,
             events=settings.store,
             now_s=_now_s,
             new_id=_new_id,
@@ -278,7 +279,9 @@ class GatewayDeployment:
             shadow=shadow if serving.shadow_share else None,
         )
         self._following = asyncio.ensure_future(shelf.follow(serving.alias_poll_s))
-        return build_app(self._service, operator_only(serving.admin_token), settings)
+        app = build_app(self._service, operator_only(serving.admin_token), settings)
+        front.door = app.door
+        return app
 
     async def check_health(self) -> None:
         """Ray's health check: the event loop turns. A missing store degrades answers; it is no reason to be restarted."""

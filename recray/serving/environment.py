@@ -16,6 +16,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     # HAProxy without throughput mode pays a thread hop and an object-store round trip per request.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    # What is refused is refused before Serve does anything for it.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "recray.serving.front.layers",
     # A line per request to a collector in Python costs more than HAProxy itself; /metrics has the application's own figures.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # What a replica that died or hangs had not begun to answer goes to another one: every request here may be repeated.
@@ -31,6 +33,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     # Threads that spin while they wait starve the processes beside them.
     "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Replicas answer people; by default everything else on the machine would go first.
+    "RAY_worker_niceness": "0",
     # The default is the number of cores, and a warning for every few workers more.
     "RAY_worker_maximum_startup_concurrency": "16",
     "RAY_DEDUP_LOGS": "1",

@@ -1,6 +1,6 @@
 """HTTP in front of the service: routes, validation, static pages. Knows nothing of Ray."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Annotated, Any, Literal
@@ -10,11 +10,12 @@ from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp
 
 from recray.errors import RequestError
 from recray.schema import AGE_GROUPS, ProfileKey, ProfileSettings
 from recray.serving import problems
-from recray.serving.admission import Shedding
+from recray.serving.admission import Door, Shedding
 from recray.serving.feedback import MAX_EVENTS, Feedback, Id
 from recray.serving.lists import PREFIX, Count, ListQuery, Lists, answered, queries
 from recray.serving.service import Service
@@ -46,15 +47,25 @@ class Json(JSONResponse):
         return orjson.dumps(content)
 
 
-def build_app(service: Service, operator: Operator, settings: Settings) -> FastAPI:
+class Application(FastAPI):
+    """FastAPI with two layers around all of its own, which the lists need not pass: `door` and the short way to an answer."""
+
+    def __init__(self, service: Service, models: Mapping[str, type[ListQuery]], door: Door) -> None:
+        super().__init__(title="recray", version="1", default_response_class=Json,
+                         description="Personalized rows and lists of a streaming-video service.")  # fmt: skip
+        self.service, self.models, self.door = service, models, door
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Called once, before the first request."""
+        return Shedding(Lists(super().build_middleware_stack(), self.service, self.models), self.door)
+
+
+def build_app(service: Service, operator: Operator, settings: Settings) -> Application:
     """The ASGI application over one service."""
-    app = FastAPI(title="recray", version="1", default_response_class=Json,
-                  description="Personalized rows and lists of a streaming-video service.")  # fmt: skip
-    problems.install(app)
-    admission = service.admission(settings.serving.most_delay_ms / 1_000)
     models = queries(settings.slate)
-    app.add_middleware(Lists, service=service, models=models)
-    app.add_middleware(Shedding, prefix=PREFIX, admission=admission, counters=service.counters)
+    admission = service.admission(settings.serving.most_delay_ms / 1_000)
+    app = Application(service, models, Door(PREFIX, admission, service.counters))
+    problems.install(app)
     for name, model in models.items():
         _documented(app, service, name, model)
     _explanations(app, service)
@@ -62,6 +73,8 @@ def build_app(service: Service, operator: Operator, settings: Settings) -> FastA
     _profiles(app, service)
     _operations(app, service, operator)
     _pages(app)
+    # Serve looks up every request's route from the first on.
+    app.router.routes.sort(key=lambda route: not getattr(route, "path", "").startswith(PREFIX))
     return app
 
 

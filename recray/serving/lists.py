@@ -14,7 +14,6 @@ from fastapi import Response
 from pydantic import BaseModel, Field, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from recray.errors import RecrayError
 from recray.schema import Device, Page, word
 from recray.serving import problems
 from recray.serving.asking import DEVICES, KINDS, Asked
@@ -109,7 +108,7 @@ class Lists:
             response = await answered(self.service, model.model_validate(_parameters(scope)), _condition(scope))
         except ValidationError as problem:
             response = problems.malformed(problem.errors(include_url=False, include_context=False, include_input=False))
-        except RecrayError as problem:
+        except Exception as problem:  # noqa: BLE001  # nothing stands between this layer and the server
             response = problems.of(problem)
         await response(scope, receive, send)
 

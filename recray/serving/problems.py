@@ -36,12 +36,12 @@ def problem(status: int, title: str, detail: str, **more: Any) -> JSONResponse:
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
-def of(error: RecrayError) -> JSONResponse:
-    """The problem document of an error of recray's."""
+def of(error: Exception) -> JSONResponse:
+    """The problem document of an error; of one that nobody foresaw, the log has the whole story."""
     for kind, status, title in STATUS:
         if isinstance(error, kind):
             return problem(status, title, str(error))
-    _log.error("unexpected %r", error)
+    _log.error("unexpected %r", error, exc_info=error)
     return problem(500, "Server error", "the server failed; its log says why")
 
 

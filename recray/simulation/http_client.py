@@ -14,6 +14,10 @@ from recray.errors import ConfigError
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _RETRY_AFTER: Final = re.compile(rb"\r\nretry-after:[ \t]*(\d+)", re.IGNORECASE)
+_CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked", re.IGNORECASE)
+_LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
+_UNTOLD: Final = 1 << 62
+"""Length of an answer in chunks: nobody but a proxy without an application sends one, and its body says only that."""
 _CLOSES: Final = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
 _HEAD_END: Final = b"\r\n\r\n"
 _DEGRADED: Final = b'"degraded":["'
@@ -97,7 +101,10 @@ class _Protocol(asyncio.Protocol):
             if self._head < 0:
                 return
             length = _LENGTH.search(self._got, 0, self._head + 2)
-            self._end = self._head + len(_HEAD_END) + (int(length[1]) if length else 0)
+            chunked = _CHUNKED.search(self._got, 0, self._head + 2)
+            self._end = self._head + len(_HEAD_END) + (int(length[1]) if length else _UNTOLD if chunked else 0)
+        if self._end >= _UNTOLD and self._got.endswith(_LAST_CHUNK):
+            self._end = len(self._got)
         if len(self._got) >= self._end:
             self._settle(self._read())
 

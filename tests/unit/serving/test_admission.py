@@ -4,7 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from recray.serving.admission import Admission, Pace, Shedding
+from recray.serving.admission import Admission, Door, Pace, Shedding
 from recray.serving.counters import Counters
 
 
@@ -52,7 +52,7 @@ def served() -> tuple[httpx.AsyncClient, list[int], Counters]:
         return {"verdict": "accepted"}
 
     admission = Admission(Pace(lambda: 0.0, 0.01), lambda: inside[0], 0.15)
-    app.add_middleware(Shedding, prefix="/api/v1/recommendations/", admission=admission, counters=counters)
+    app.add_middleware(Shedding, door=Door("/api/v1/recommendations/", admission, counters))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here"), inside, counters
 
 

@@ -27,6 +27,12 @@ async def test_an_answer_is_read_however_it_is_cut() -> None:
     assert await answered_in(b'HTTP/1.1 503 No\r\ncontent-length:15\r\n\r\n{"degraded":[]}') == Reply(503, False)
 
 
+async def test_an_answer_in_chunks_ends_with_the_last_of_them() -> None:
+    whole = b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    assert await answered_in(whole) == Reply(404, False)
+    assert await answered_in(whole[:50], whole[50:-2], whole[-2:]) == Reply(404, False)
+
+
 async def test_a_body_is_kept_only_when_asked_for() -> None:
     whole = b"HTTP/1.1 202 Accepted\r\ncontent-length: 5\r\n\r\nhello"
     assert await answered_in(whole) == Reply(202, False)
