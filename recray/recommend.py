@@ -27,7 +27,7 @@ from recray.pages.answer import Answer
 from recray.pages.page import homepage
 from recray.pages.rows import View
 from recray.ranking.slate import Slates, slate, weigh
-from recray.schema import Bools, Candidates, Floats, Objective, Page, ProfileKey, ProfileSettings, Requests
+from recray.schema import Bools, Candidates, Counted, Floats, Objective, Page, ProfileKey, ProfileSettings, Requests
 from recray.settings import ServingSettings, SlateSettings, merge
 
 STAGES: Final = ("assign", "features", "candidates", "rank", "slate", "page")
@@ -46,8 +46,13 @@ class FeatureLookup(Protocol):
 
 
 class CandidateLookup(Protocol):
-    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
-        """Candidates of a batch by the sources of one bundle, with what was dropped if a trace is asked for."""
+    async def candidates(
+        self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool, counted: Counted | None = None
+    ) -> Candidates:
+        """Candidates of a batch by the sources of one bundle, with what was dropped if a trace is asked for.
+
+        With the live counts that are asked for while they are kept, else with those of now.
+        """
         ...
 
 
