@@ -17,6 +17,8 @@ from recray.settings import SourceSettings
 
 _DAY_S: Final = 86_400.0
 _DAY_H: Final = 24.0
+_ROUNDING: Final = 1e-4
+"""Deviations that are none: sums of float32 differ by as much."""
 _PRIOR_WATCHES: Final = 20.0
 """Pseudo-watches spread as the whole world watches, added to each region's counts: small regions lean on the world."""
 
@@ -77,8 +79,9 @@ class Trending(_Ordered):
     """Watched more of late than the longer run makes expect.
 
     Score: recent watches less those expected from the title's longer-run share, in standard deviations of a Poisson count; the
-    highest over the windows. Shares, not rates, so that a quiet or busy week of the whole service lifts no title. Only titles
-    above expectation. Recent and longer-run watches are F x fade + L as in `Popular`, of a window of hours L alone.
+    highest over the windows. Shares, not rates, so that a quiet or busy week of the whole service lifts no title; a region's
+    lean on the world's. Only titles above expectation. Longer-run watches are F x fade + L as in `Popular`, recent ones
+    F x fade + max(L - 1, 0), those of a window of hours max(L - 1, 0): without one account, as none makes a trend alone.
     """
 
     name = "trending"
@@ -91,14 +94,14 @@ class Trending(_Ordered):
         rise = _rise(recent, longer)
         for window in live_only:
             np.maximum(rise, _rise(window, longer), out=rise)
-        super().__init__(np.where(rise > 0, rise, -np.inf).astype(np.float32), region_names)
+        super().__init__(np.where(rise > _ROUNDING, rise, -np.inf).astype(np.float32), region_names)
         self._recent, self._longer, self._half_lives_days = recent, longer, half_lives_days
 
     def with_live(self, live: Live, windows_h: Sequence[float]) -> Self:
         """The same source as of now, with windows of so many hours beside its own."""
         short, long = self._half_lives_days
-        recent, longer = _current(self._recent, short, live), _current(self._longer, long, live)
-        windows = [live.watched(hours / _DAY_H, ever=True) for hours in windows_h]
+        recent, longer = _current(self._recent, short, live, without=1), _current(self._longer, long, live)
+        windows = [np.maximum(live.watched(hours / _DAY_H, ever=True) - 1, 0) for hours in windows_h]
         return type(self)(recent, longer, self._region_names, self._half_lives_days, windows)
 
     def tensors(self) -> Tensors:
@@ -132,8 +135,8 @@ class NewReleases(_Ordered):
         new = self._scores[0] >= 1
         if not new.any():
             return self
-        appeal = np.where(new, self._scores[0] - 1, 0)
-        appeal /= max(float(appeal[new].mean()), 1e-9)
+        appeal = np.where(new, self._scores[0] - 1 + 1e-6, 0)
+        appeal /= float(appeal[new].mean())
         watched = np.where(new, live.watched(self._half_life_days)[0], 0)
         shown = np.where(new, live.shown(self._half_life_days), 0)
         typical = (watched.sum() + 1) / (shown.sum() + prior_shown)
@@ -221,14 +224,15 @@ def _leaning(counts: Floats) -> Floats:
 
 
 def _rise(recent: Floats, longer: Floats) -> Floats:
-    share = longer / np.maximum(longer.sum(axis=1, keepdims=True), 1e-9)
+    leaning = longer + _PRIOR_WATCHES * longer[:1] / max(float(longer[0].sum()), 1e-9)
+    share = leaning / np.maximum(leaning.sum(axis=1, keepdims=True), 1e-9)
     expected = share * recent.sum(axis=1, keepdims=True)
     return (recent - expected) / np.sqrt(expected + 1)
 
 
-def _current(fitted: Floats, half_life_days: float, live: Live) -> Floats:
-    """Fitted counts as of now and what was counted since."""
-    return fitted * np.float32(live.fade(half_life_days)) + live.watched(half_life_days)
+def _current(fitted: Floats, half_life_days: float, live: Live, without: float = 0.0) -> Floats:
+    """Fitted counts as of now and what was counted since, `without` so many accounts."""
+    return fitted * np.float32(live.fade(half_life_days)) + np.maximum(live.watched(half_life_days) - without, 0)
 
 
 def _kernel_days(age_days: Floats, half_life_days: float) -> Floats:

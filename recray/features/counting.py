@@ -1,8 +1,8 @@
 """Counting: (tally, who watched what when) -> tally. The only code that turns events into a tally.
 
 An account counts once per title, at its newest watch, however many of its profiles watch it and how often: a newer watch moves
-it to another slot, so that in every window it weighs once. On one day it counts for `account_titles` titles at most. So who
-floods the log from one account adds one to each of a few titles. Accounts are known by digests; the longest unseen are forgotten.
+it to another slot, so that in every window it weighs once. On one day it counts for `account_titles` titles at most. So a flood
+from one account adds one to each of a few titles. Accounts are known by digests; those longest unseen are forgotten.
 """
 
 import zlib
@@ -58,7 +58,8 @@ class Counting:
             return
         region = np.full(seen.at_s.size, SHOWN, np.int32) if shown else self._regions(seen.regions)
         pair = _pairs(seen.accounts, seen.titles, shown=shown)
-        newest_last = np.lexsort((seen.at_s, pair))
+        # Of two at the same moment the first counts, as when they come one by one.
+        newest_last = np.lexsort((-np.arange(pair.size), seen.at_s, pair))
         kept = newest_last[np.append(np.diff(pair[newest_last]) != 0, True)]
         pair, at_s, region = pair[kept], seen.at_s[kept], region[kept]
         place, known = self._found(pair)

@@ -75,9 +75,8 @@ def empty(at_s: int) -> Tally:
 
 def packed(slot_s: Longs, region: Ints, title: Ints) -> Words:
     """Row keys; they sort by slot, then region, then title."""
-    slot, place = (slot_s // SLOT_S).astype(np.uint64), region.astype(np.uint64)
-    keys: Words = (slot << np.uint64(_REGION_BITS + _TITLE_BITS)) | (place << np.uint64(_TITLE_BITS)) | title.astype(np.uint64)
-    return keys
+    slot, place, number = (np.asarray(part, np.uint64) for part in (slot_s // SLOT_S, region, title))
+    return (slot << np.uint64(_REGION_BITS + _TITLE_BITS)) | (place << np.uint64(_TITLE_BITS)) | number
 
 
 def width_s(slot_s: Longs, at_s: int) -> Longs:
