@@ -52,7 +52,9 @@ class Alive:
             await self.store.append([Arrival(event, int(pack(AT_S, number, Action.PLAY, 0, 63)), AT_S)])
 
     async def page(self, region: str, user_id: str = "stranger") -> dict[str, Any]:
-        body: dict[str, Any] = orjson.loads((await self.service.ask(Asked("homepage", user_id, "main", 8, 8, region=region))).body)
+        body: dict[str, Any] = orjson.loads(
+            (await self.service.ask(Asked("homepage", user_id, "main", 8, 8, region=region))).body
+        )
         await self.service.drain()
         return body
 

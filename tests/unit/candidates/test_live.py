@@ -11,7 +11,7 @@ from recray.candidates.popular import (
     NewReleases,
     Popular,
     Trending,
-    _best_first,
+    best_first,
     fit_new_releases,
     fit_popular,
     fit_trending,
@@ -41,7 +41,9 @@ def crowd(title: int, n: int, region: str = "NL", at_s: int = NOON_S, name: str 
     return [(f"{name}{title}-{k}", f"t{title}", region, at_s) for k in range(n)]
 
 
-def live(items: Items, *watches: tuple[str, str, str, int], now_s: int = NOON_S, since_s: int = AS_OF_S, shown: tuple = ()) -> Live:  # type: ignore[type-arg]
+def live(
+    items: Items, *watches: tuple[str, str, str, int], now_s: int = NOON_S, since_s: int = AS_OF_S, shown: tuple = ()
+) -> Live:  # type: ignore[type-arg]
     counting = Counting(empty(since_s), Bounds(20, 400, 10_000, 10_000))
     for part, on_page in ((watches, False), (shown, True)):
         if part:
@@ -182,7 +184,9 @@ def test_a_new_title_is_judged_by_watches_per_account_it_was_shown_to(fresh: Ite
     made = fitted.with_live(live(fresh, *crowd(0, 30), *crowd(1, 2), shown=shown), 10.0)
     order = listed(made, fresh, None)
     assert order[0] == 0
-    assert order.index(2) < order.index(1), "shown to few, it still gets a chance; shown to many, and watched by few, it had one"
+    assert order.index(2) < order.index(1), (
+        "shown to few, it still gets a chance; shown to many, and watched by few, it had one"
+    )
     assert set(order[:5]) == {0, 1, 2, 3, 4}, "older titles stay behind"
 
 
@@ -200,7 +204,11 @@ def test_a_new_title_s_score_by_hand(fresh: Items) -> None:
     assert scores[3] == 0.5
 
 
-def test_best_first_is_descending_score_with_ties_by_number() -> None:
+@pytest.mark.parametrize("nearly", [False, True])
+def test_best_first_is_descending_score_with_ties_by_number(nearly: bool) -> None:
     draw = np.random.default_rng(3)
     scores = draw.choice(np.array([-np.inf, -3.5, -0.0, 0.0, 1e-30, 2.0, 7.0], np.float32), (5, 400))
-    assert np.array_equal(_best_first(scores), np.argsort(-scores, axis=1, kind="stable"))
+    near = np.argsort(draw.random((5, 400)), axis=1).astype(np.int32) if nearly else None
+    expected = np.argsort(-scores, axis=1, kind="stable")
+    expected[np.take_along_axis(scores, expected, axis=1) == -np.inf] = -1
+    assert np.array_equal(best_first(scores, near), expected)

@@ -16,7 +16,12 @@ def tally(*rows: tuple[int, int, int, int], at_s: int = NOON_S) -> Tally:
     slot_s = slot_of(slot_s, at_s)
     order = np.argsort(packed(slot_s, region, title))
     return Tally(
-        packed(slot_s, region, title)[order], number[order], title_digests(["a", "b", "c"]), ("", "NL", "US"), NOON_S - DAY_S, at_s
+        packed(slot_s, region, title)[order],
+        number[order],
+        title_digests(["a", "b", "c"]),
+        ("", "NL", "US"),
+        NOON_S - DAY_S,
+        at_s,
     )
 
 
