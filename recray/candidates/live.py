@@ -1,6 +1,6 @@
 """A version of the tally as a bundle's sources read it: by title number and region, as of one moment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -24,6 +24,7 @@ class Live:
     items: Items
     titles: Words
     at_s: int
+    _known: dict[tuple[float, bool], Floats] = field(default_factory=dict)
 
     @property
     def fitted_at_s(self) -> int:
@@ -41,6 +42,11 @@ class Live:
 
     def watched(self, half_life_days: float, *, ever: bool = False) -> Floats:
         """Decayed watches since the fit, or since counting began, [1 + n_regions, n_items] float32: the world, then regions."""
+        if (half_life_days, ever) not in self._known:
+            self._known[half_life_days, ever] = self._watched(half_life_days, ever=ever)
+        return self._known[half_life_days, ever]
+
+    def _watched(self, half_life_days: float, *, ever: bool) -> Floats:
         n_rows, n = 1 + len(self.items.region_names), self.items.n
         kept = self._item >= 0
         kept &= self.tally.region != SHOWN

@@ -36,9 +36,7 @@ class _Ordered:
         self._scores = scores
         self._region_names = region_names
         self._order = best_first(scores, near)
-        self._row_of = {
-            name: row for row, name in enumerate(region_names, start=1) if self._order[row, :1].max(initial=-1) >= 0
-        }
+        self._row_of = {name: row for row, name in enumerate(region_names, start=1) if (self._order[row] >= 0).any()}
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles where the request comes from; an unknown region gets the world's."""

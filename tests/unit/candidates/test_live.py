@@ -37,13 +37,14 @@ def items() -> Items:
     return made
 
 
-def crowd(title: int, n: int, region: str = "NL", at_s: int = NOON_S, name: str = "u") -> list[tuple[str, str, str, int]]:
+Watch = tuple[str, str, str, int]
+
+
+def crowd(title: int, n: int, region: str = "NL", at_s: int = NOON_S, name: str = "u") -> list[Watch]:
     return [(f"{name}{title}-{k}", f"t{title}", region, at_s) for k in range(n)]
 
 
-def live(
-    items: Items, *watches: tuple[str, str, str, int], now_s: int = NOON_S, since_s: int = AS_OF_S, shown: tuple = ()
-) -> Live:  # type: ignore[type-arg]
+def live(items: Items, *watches: Watch, now_s: int = NOON_S, since_s: int = AS_OF_S, shown: tuple[Watch, ...] = ()) -> Live:
     counting = Counting(empty(since_s), Bounds(20, 400, 10_000, 10_000))
     for part, on_page in ((watches, False), (shown, True)):
         if part:
@@ -124,8 +125,8 @@ def test_trending_is_deviations_above_what_the_longer_share_makes_expect_in_the_
 
 
 def test_a_flood_from_one_account_moves_nothing_noticeable(items: Items) -> None:
-    fitted = {name: fit(watches_of(40, 30, 20, 10, 5), items, CONFIG)
-              for name, fit in (("popular", fit_popular), ("trending", fit_trending), ("new_releases", fit_new_releases))}  # fmt: skip
+    fits = {"popular": fit_popular, "trending": fit_trending, "new_releases": fit_new_releases}
+    fitted = {name: fit(watches_of(40, 30, 20, 10, 5), items, CONFIG) for name, fit in fits.items()}
     honest = [*crowd(3, 12), *crowd(1, 5), *crowd(0, 4)]
     flood = [("villain", f"t{4 + n % 2}", "NL", NOON_S - n % 3_000) for n in range(10_000)]
     quiet = with_live(fitted, live(items, *honest), (1.0, 24.0), 50.0)
@@ -151,7 +152,8 @@ def test_what_the_bundle_does_not_know_counts_for_nothing_and_a_strange_region_f
 
 
 def test_with_an_empty_tally_orders_stay_as_they_were_fitted(items: Items) -> None:
-    fitted = {"popular": fit_popular(watches_of(5, 3, 1), items, CONFIG), "new_releases": fit_new_releases(watches_of(5, 3, 1), items, CONFIG)}  # fmt: skip
+    fits = {"popular": fit_popular, "new_releases": fit_new_releases}
+    fitted = {name: fit(watches_of(5, 3, 1), items, CONFIG) for name, fit in fits.items()}
     made = with_live(fitted, live(items, now_s=AS_OF_S), (1.0,), 50.0)
     for name, source in fitted.items():
         assert listed(made[name], items, "NL") == listed(source, items, "NL")  # type: ignore[arg-type]
@@ -168,7 +170,7 @@ def test_what_nobody_watches_any_more_decays_by_itself(items: Items) -> None:
 
 
 def replace_at(known: Live, at_s: int) -> Live:
-    return replace(known, at_s=at_s)
+    return replace(known, at_s=at_s, _known={})
 
 
 @pytest.fixture
