@@ -26,7 +26,7 @@ from recray.serving.compose import APPLICATION, launch
 from recray.serving.environment import free_ports
 from recray.serving.shadow import Known
 from recray.serving.shelf import BundleShelf
-from recray.settings import Settings, TrafficSettings
+from recray.settings import LiveSettings, Settings, TrafficSettings
 from recray.simulation.audience import Viewer
 from recray.simulation.http_client import Target
 from recray.simulation.load import Plan, drive
@@ -87,9 +87,10 @@ def settings_for(world: BundleWorld, topology: str, store_url: str, port: int) -
     store = world.settings.store.model_copy(update={"url": store_url, "timeout_s": 30.0})
     experiments = world.settings.home / "experiments.yaml"
     experiments.write_text("[]\n")
-    return world.settings.model_copy(
-        update={"serving": serving.model_copy(update=changed), "store": store, "experiments_file": experiments}
-    )
+    # Every version of the live counts is kept, so that every answer can be made again.
+    live = LiveSettings(kept_versions=100_000)
+    differences = {"serving": serving.model_copy(update=changed), "store": store, "live": live}
+    return world.settings.model_copy(update={**differences, "experiments_file": experiments})
 
 
 @dataclass
