@@ -149,9 +149,9 @@ def test_a_killed_follower_goes_on_where_it_was_and_counts_nothing_twice(running
         ray.kill(ray.get_actor(names.pop(), namespace="serve"), no_restart=False)
         running.watch(title, here, f"round{n}", n=3)  # the same ones again, while nobody counts
     until(lambda: running.counted(title) == {here: 30})
-    version = running.http.get("/../../readyz").json()["tally"]["version"]
+    version = running.http.get(running.http.base_url.join("/readyz")).json()["tally"]["version"]
     running.watch(hot_titles(running.world, [here])[2], here, "after", n=2)
-    until(lambda: running.http.get("/../../readyz").json()["tally"]["version"] > version)
+    until(lambda: running.http.get(running.http.base_url.join("/readyz")).json()["tally"]["version"] > version)
     assert running.counted(title) == {here: 30}
 
 
