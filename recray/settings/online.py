@@ -61,7 +61,7 @@ class LiveSettings(Knobs):
     """Counts of what is watched and shown right now: who keeps them up, what is held, and how sources read them.
 
     Beside the sink, every `every_s` what is new in the logs is counted, at most `max_entries` of each log at a time; replicas
-    look for a new version every `refresh_s`. Of the accounts and titles that were counted the newest `most_pairs` are remembered.
+    look for a new version every `refresh_s`. Of accounts and titles that were counted the newest `most_pairs` are remembered.
     An account counts for `account_titles` titles a day at most. `windows_h` are half lives that trending looks at beside the
     fitted one, `prior_shown` the accounts that a new title's fitted rate stands for. An answer can be made again exactly while
     its version is among the last `kept_versions`.

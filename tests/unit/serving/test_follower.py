@@ -228,7 +228,8 @@ async def test_a_version_that_cannot_be_read_is_followed_by_one_that_counts_anew
     assert await world.store.versions(TALLY).newest() == 2
 
 
-async def test_a_store_that_fails_costs_a_step_and_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["read", "slates"])
+async def test_a_store_that_fails_costs_a_step_and_no_event(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     follower = world.follower()
     await world.watch("anna", "t1")
@@ -237,7 +238,7 @@ async def test_a_store_that_fails_costs_a_step_and_no_event(monkeypatch: pytest.
         async def silent(*about: Any) -> Any:
             raise StoreError("nobody answers")
 
-        patch.setattr(world.store, "slates", silent)
+        patch.setattr(world.store, call, silent)
         with pytest.raises(StoreError):
             await follower.step()
     await world.watch("bert", "t1")
