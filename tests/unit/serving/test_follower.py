@@ -232,6 +232,7 @@ async def test_a_version_that_cannot_be_read_is_followed_by_one_that_counts_anew
 async def test_a_store_that_fails_costs_a_step_and_no_event(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     follower = world.follower()
+    await follower.step()
     await world.watch("anna", "t1")
     with monkeypatch.context() as patch:
 
