@@ -26,8 +26,9 @@ from recray.guard import Guard
 from recray.pages.answer import Answer
 from recray.pages.page import homepage
 from recray.pages.rows import View
+from recray.ranking.prerank import only
 from recray.ranking.slate import Slates, slate, weigh
-from recray.schema import Bools, Candidates, Floats, Ints, Objective, Page, ProfileKey, ProfileSettings, Requests
+from recray.schema import Bools, Candidates, Counted, Floats, Ints, Objective, Page, ProfileKey, ProfileSettings, Requests
 from recray.settings import ServingSettings, SlateSettings, merge
 
 STAGES: Final = ("assign", "features", "candidates", "rank", "slate", "page")
@@ -46,8 +47,13 @@ class FeatureLookup(Protocol):
 
 
 class CandidateLookup(Protocol):
-    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
-        """Candidates of a batch by the sources of one bundle, with what was dropped if a trace is asked for."""
+    async def candidates(
+        self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool, counted: Counted | None = None
+    ) -> Candidates:
+        """Candidates of a batch by the sources of one bundle, with what was dropped if a trace is asked for.
+
+        With the live counts that are asked for while they are kept, else with those of now.
+        """
         ...
 
 
@@ -184,7 +190,7 @@ async def _rank(
     n_kept = n_shown(requests) * parts.slate.ranked_per_place
     if ranker in bundle.preranks and (n_kept < candidates.items.shape[1]).any():
         places = bundle.preranks[ranker].places(batch, n_kept)
-        candidates, batch = candidates.at(places), batch.at(places)
+        candidates, batch = only(candidates, places), batch.at(places)
     return candidates, await parts.ranking.predict(bundle.id, ranker, batch)
 
 

@@ -6,7 +6,7 @@ Everything that names a column, an action or a page takes the name from here. No
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -270,13 +270,23 @@ class Retrieved:
     seeds: Ints
 
 
+class Counted(NamedTuple):
+    """Which version of the tally an answer was made with, and as of when; version 0 is none: what the bundle knows alone."""
+
+    version: int = 0
+    at_s: int = 0
+
+
+NOT_COUNTED: Final = Counted()
+
+
 @dataclass(slots=True, repr=False)
 class Candidates:
     """The union of the sources, without duplicates.
 
     `items` is [B, K] int32 padded with NO_ITEM. `scores` and `ranks` are [B, K, n_sources]: the source's own score (NaN
     where it did not propose the item) and its rank from 1 (0 where it did not). `seeds` is [B, K], the best evidence.
-    `dropped` lists (row, item, reason) and is filled only when a trace is asked for.
+    `dropped` lists (row, item, reason) and is filled only when a trace is asked for. `counted` says which live counts.
     """
 
     items: Ints
@@ -286,11 +296,4 @@ class Candidates:
     sources: tuple[str, ...]
     degraded: list[str] = field(default_factory=list)
     dropped: list[tuple[int, int, str]] = field(default_factory=list)
-
-    def at(self, places: Ints) -> "Candidates":
-        """Only the candidates at these places [B, W], which are padded with -1."""
-        row, padding = np.arange(len(places))[:, None], places < 0
-        items, seeds = (np.where(padding, NO_ITEM, own[row, places]) for own in (self.items, self.seeds))
-        scores = np.where(padding[..., None], np.float32(np.nan), self.scores[row, places])
-        ranks = np.where(padding[..., None], 0, self.ranks[row, places])
-        return Candidates(items, scores, ranks, seeds, self.sources, self.degraded, self.dropped)
+    counted: Counted = NOT_COUNTED

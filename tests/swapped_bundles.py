@@ -30,8 +30,9 @@ def other(registry: Registry, bundle_id: str) -> str:
     """A bundle whose sources propose other titles and whose deep ranker gives other scores."""
 
     def change(files: Files) -> Files:
-        for source in ("popular", "trending"):
-            files = _tensors(files, f"source-{source}.safetensors", scores=lambda scores: scores[:, ::-1])
+        for source, tensors in (("popular", ("counts",)), ("trending", ("recent", "longer"))):
+            turned = dict.fromkeys(tensors, lambda counts: counts[:, ::-1])
+            files = _tensors(files, f"source-{source}.safetensors", **turned)
         files = _tensors(files, "source-factors.safetensors", vectors=lambda vectors: vectors[::-1])
         return _tensors(files, "ranker-deep-deep.safetensors", weight_1=lambda weight: -weight)
 

@@ -11,6 +11,7 @@ import typer
 
 from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_from, write_json
 from recray.cli.store import store_of
+from recray.serving.follower import follow
 from recray.serving.sink import GROUP, Sink, SinkFacts
 from recray.settings import Settings
 from recray.stores.connect import open_store
@@ -34,7 +35,7 @@ async def sunk(settings: Settings, data: str, url: str, *, until_empty: bool) ->
         if until_empty:
             await sink.drain()
         else:
-            await sink.run(stop)
+            await asyncio.gather(sink.run(stop), follow(settings, store, stop, wall_s))
         noted, lag = await store.noted(GROUP), await store.lag(GROUP)
     finally:
         await store.close()

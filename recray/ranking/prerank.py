@@ -1,5 +1,6 @@
 """A cheap first pass over many candidates: a linear function distilled from a ranker, which then sees only the best of them."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -13,7 +14,7 @@ from recray.features.items import Items
 from recray.features.vectorize import RankerInput, item_matrix
 from recray.features.views import width
 from recray.ranking.ranker import Ranker
-from recray.schema import NO_ITEM, Floats, Ints, Objective
+from recray.schema import NO_ITEM, Candidates, Floats, Ints, Objective
 
 _AT_ONCE: Final = 64
 _RIDGE: Final = 1e-3
@@ -90,6 +91,18 @@ def distil(batch: RankerInput, ranker: Ranker, items: Items) -> Prerank:
     weights = np.linalg.solve(products + np.eye(len(products)) * (_RIDGE * np.trace(products) / len(products)), x.T @ y)
     n_match = batch.match.shape[2]
     return Prerank.of(weights[:n_match], weights[n_match:], items)
+
+
+def only(candidates: Candidates, places: Ints) -> Candidates:
+    """The candidates at these places [B, W], which are padded with -1."""
+    row, padding = np.arange(len(places))[:, None], places < 0
+    return dataclasses.replace(
+        candidates,
+        items=np.where(padding, NO_ITEM, candidates.items[row, places]),
+        seeds=np.where(padding, NO_ITEM, candidates.seeds[row, places]),
+        scores=np.where(padding[..., None], np.float32(np.nan), candidates.scores[row, places]),
+        ranks=np.where(padding[..., None], 0, candidates.ranks[row, places]),
+    )
 
 
 @compiled

@@ -41,6 +41,9 @@ class Counters:
         self.sink = Gauge(
             "recray_sink", "Written, quarantined, lag_entries and lag_s of the sink", ("fact",), registry=self.registry
         )
+        self.tally = Gauge(
+            "recray_tally", "Version, age_s, rows, bytes and memory_bytes of live counts", ("fact",), registry=self.registry
+        )
         self.shadow = Counter(
             "recray_shadow", "Requests that the challenger was to answer too", ("challenger", "outcome"), registry=self.registry
         )

@@ -27,17 +27,18 @@ from recray.features.fold import ProfileState
 from recray.features.profiles import Profiles
 from recray.features.vectorize import RankerInput
 from recray.recommend import CandidateLookup, FeatureLookup, Parts, Ranking, guards_of
-from recray.schema import Candidates, Floats, ProfileKey, Requests
+from recray.schema import Candidates, Counted, Floats, ProfileKey, Requests
 from recray.serving import front
 from recray.serving.auth import operator_only
 from recray.serving.cache import open_cache
 from recray.serving.counters import Counters
+from recray.serving.follower import follow
 from recray.serving.gateway import build_app
 from recray.serving.service import Service
 from recray.serving.shadow import Shadow
 from recray.serving.shelf import BundleShelf
 from recray.serving.sink_of_champion import sink_for_champion
-from recray.serving.stages import LocalCandidates, LocalRanking, StoredProfiles
+from recray.serving.stages import LocalRanking, StoredProfiles, live_candidates
 from recray.serving.warm import warm, warm_states
 from recray.settings import Settings
 from recray.stores.connect import open_store
@@ -126,15 +127,18 @@ class RemoteProfiles:
 
 
 class CandidateGeneratorDeployment(_Holding):
-    """Wraps `LocalCandidates`. State: the shelf, without rankers."""
+    """Wraps `LocalCandidates`. State: the shelf, without rankers, and the store's connections, for the live counts."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         settings = _settings(given)
         super().__init__(settings, with_rankers=False)
-        self._part = LocalCandidates(self._shelf, settings.sources)
+        store = open_store(settings.store, settings.store.url)
+        self._part = live_candidates(self._shelf, store, settings, _wall_s)
 
-    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, trace: bool) -> Candidates:
-        return await self._part.candidates(bundle_id, requests, profiles, trace=trace)
+    async def candidates(
+        self, bundle_id: str, requests: Requests, profiles: Profiles, trace: bool, counted: Counted | None
+    ) -> Candidates:
+        return await self._part.candidates(bundle_id, requests, profiles, trace=trace, counted=counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +147,10 @@ class RemoteCandidates:
 
     handle: DeploymentHandle
 
-    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
-        return await _answer(self.handle.candidates.remote(bundle_id, requests, profiles, trace), "candidates")
+    async def candidates(
+        self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool, counted: Counted | None = None
+    ) -> Candidates:
+        return await _answer(self.handle.candidates.remote(bundle_id, requests, profiles, trace, counted), "candidates")
 
 
 class RankerDeployment(_Holding):
@@ -169,13 +175,14 @@ class RemoteRanking:
 
 
 class SinkDeployment:
-    """Wraps the champion's `Sink`; nobody calls it. State: its task, which starts over by itself when something fails."""
+    """Wraps the champion's `Sink` and the `Follower`; nobody calls it. State: their tasks, which start over by themselves."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         settings = _settings(given)
         self._stop = asyncio.Event()
         store = open_store(settings.store, settings.store.url)
-        self._running = asyncio.ensure_future(sink_for_champion(settings, store, self._stop, _wall_s))
+        about = settings, store, self._stop, _wall_s
+        self._running = asyncio.gather(sink_for_champion(*about), follow(*about))
 
     async def check_health(self) -> None:
         """Ray's health check: the task runs; one that ended by a fault of ours is worth a new replica."""
@@ -249,7 +256,9 @@ class GatewayDeployment:
         remote = self._handles
         features: FeatureLookup = RemoteProfiles(remote["features"]) if "features" in remote else StoredProfiles(store)
         candidates: CandidateLookup = (
-            RemoteCandidates(remote["candidates"]) if "candidates" in remote else LocalCandidates(shelf, settings.sources)
+            RemoteCandidates(remote["candidates"])
+            if "candidates" in remote
+            else live_candidates(shelf, store, settings, _wall_s)
         )
         ranking: Ranking = RemoteRanking(remote["ranking"]) if "ranking" in remote else LocalRanking(shelf)
         serving = settings.serving

@@ -71,5 +71,7 @@ class Naming:
 
 def context_of(settings: Settings) -> str:
     """Whatever of the settings and the code decides answers, as one text: replicas that differ in it share nothing."""
-    decisive = settings.model_dump(mode="json", include={"sources", "slate"}) | {"region": settings.serving.default_region}
+    decisive = settings.model_dump(mode="json", include={"sources", "slate", "live"}) | {
+        "region": settings.serving.default_region
+    }
     return digest((fingerprint(), decisive)).hex()

@@ -30,4 +30,5 @@ def served(answer: Answer, question: Question, views: str) -> SlateServed:
         propensities=[sampled.get(place, 1.0) for place in shown.tolist()],
         sources=leading_sources(answer.candidates, answer.row, shown),
         degraded=answer.degraded,
+        counted=answer.candidates.counted,
     )

@@ -27,6 +27,8 @@ from recray.serving.batching import Batcher
 from recray.serving.cache import ResponseCache
 from recray.serving.counters import Counters
 from recray.serving.feedback import Feedback, Intake, arrival
+from recray.serving.follower import TALLY, TallyFacts
+from recray.serving.live import AsServed
 from recray.serving.record import served
 from recray.serving.reply import Reply, fresh
 from recray.serving.shadow import Known, Shadow
@@ -179,11 +181,13 @@ class Service:
         asked = Asked(**said["asked"] | {"content_types": tuple(said["asked"]["content_types"])})
         request = one(asked, recommendation_id, served.served_at_s, bundle.items)
         known = columns([fold.decode(served.state)], [served.settings])
-        parts = dataclasses.replace(self.parts, features=Known(known))
+        then = AsServed(self.parts.candidates, served.counted)
+        parts = dataclasses.replace(self.parts, features=Known(known), candidates=then)
         arm = Assignment(served.arms, bundle.id, said["ranker"], said["slate"])
         answer = (await recommend(request, parts, assignments=[arm], trace=True))[0]
         again = [int(answer.candidates.items[0, place]) for place in answer.shown()]
-        return explained(answer) | {"replayed": again == served.items, "profile": str(key)}
+        counts = "as served" if answer.candidates.counted == served.counted else "of now: those of then are no longer kept"
+        return explained(answer) | {"replayed": again == served.items, "live_counts": counts, "profile": str(key)}
 
     async def profile(self, key: ProfileKey) -> ProfileSettings:
         """A profile's settings; defaults for an unknown one."""
@@ -209,7 +213,19 @@ class Service:
         except StoreError:
             store_ms = None
         facts = {"bundle": bundle.id if bundle else None, "store_ms": store_ms, "refused": self.shelf.refused}
-        return facts | {"sink": await self.sink()}
+        return facts | {"sink": await self.sink(), "tally": await self.tally()}
+
+    async def tally(self) -> dict[str, Any] | None:
+        """The newest version of the live counts, its age and size; None before the first one, or when the store is silent."""
+        try:
+            noted = await self.store.noted(TALLY)
+        except StoreError:
+            return None
+        if noted is None:
+            return None
+        facts = msgspec.json.decode(noted, type=TallyFacts)
+        said = {"version": facts.version, "age_s": max(self.now_s() - facts.at_s, 0), "rows": facts.n_rows}
+        return {**said, "bytes": facts.n_bytes, "memory_bytes": facts.n_memory_bytes}
 
     async def sink(self) -> dict[str, Any] | None:
         """What sinks wrote and set aside, and what the log holds that is not in the lake; None when the store is silent."""
@@ -226,5 +242,7 @@ class Service:
         for name, value in (await self.sink() or {}).items():
             if name != "data":
                 self.counters.sink.labels(name).set(value)
+        for name, value in (await self.tally() or {}).items():
+            self.counters.tally.labels(name).set(value)
         self.counters.show(self.shelf.aliases(), len(self.shelf.refused))
         return self.counters.text()

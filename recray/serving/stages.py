@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,10 @@ from recray.errors import DataError, StageError
 from recray.features.fold import ProfileState
 from recray.features.profiles import Profiles, columns
 from recray.features.vectorize import RankerInput
-from recray.schema import Candidates, Floats, ProfileKey, Requests
+from recray.schema import NOT_COUNTED, Candidates, Counted, Floats, ProfileKey, Requests
+from recray.serving.live import LiveSources
 from recray.serving.shelf import BundleShelf
-from recray.settings import SourceSettings
+from recray.settings import Settings, SourceSettings
 from recray.stores.online import OnlineStore, ProfileRecord
 
 _log = logging.getLogger(__name__)
@@ -50,16 +51,30 @@ def _state(record: ProfileRecord) -> ProfileState:
 
 @dataclass(frozen=True, slots=True)
 class LocalCandidates:
-    """The candidate stage over the bundles of this process."""
+    """The candidate stage over the bundles of this process, with what is watched right now where `live` reads it."""
 
     shelf: BundleShelf
     settings: SourceSettings
+    live: LiveSources | None = None
 
-    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
+    async def candidates(
+        self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool, counted: Counted | None = None
+    ) -> Candidates:
         """Candidates by the sources of one bundle; computed off the event loop, which NumPy and torch let run meanwhile."""
         bundle = await self.shelf.held(bundle_id)
-        stage = CandidateStage(bundle.items, bundle.text, bundle.sources, self.settings)
-        return await asyncio.to_thread(stage.generate, requests, profiles, trace=trace)
+        made_at, sources = await self.live.of(bundle, counted) if self.live else (NOT_COUNTED, bundle.sources)
+        stage = CandidateStage(bundle.items, bundle.text, sources, self.settings)
+        found = await asyncio.to_thread(stage.generate, requests, profiles, trace=trace)
+        found.counted = made_at
+        return found
+
+
+def live_candidates(shelf: BundleShelf, store: OnlineStore, settings: Settings, now_s: Callable[[], float]) -> LocalCandidates:
+    """The candidate stage of a replica, which follows the live counts from now on."""
+    live = LiveSources(shelf, store, settings.live, now_s) if settings.live.served else None
+    if live is not None:
+        live.start()
+    return LocalCandidates(shelf, settings.sources, live)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from recray.settings.knobs import (
     TrainingSettings,
 )
 from recray.settings.online import (
+    LiveSettings,
     ReplicaBounds,
     ServingSettings,
     SinkSettings,
@@ -34,6 +35,7 @@ __all__ = [
     "EvaluationSettings",
     "ExampleSettings",
     "Knobs",
+    "LiveSettings",
     "ReplicaBounds",
     "Scale",
     "Seconds",

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from recray.settings.kinds import Count, Knobs, Scale, Seconds, Share
-from recray.settings.online import ServingSettings, SinkSettings, StoreSettings, TrafficSettings
+from recray.settings.online import LiveSettings, ServingSettings, SinkSettings, StoreSettings, TrafficSettings
 
 
 class SplitSettings(Knobs):
@@ -153,6 +153,7 @@ class Settings(Knobs):
     evaluation: EvaluationSettings = EvaluationSettings()
     store: StoreSettings = StoreSettings()
     sink: SinkSettings = SinkSettings()
+    live: LiveSettings = LiveSettings()
     serving: ServingSettings = ServingSettings()
     traffic: TrafficSettings = TrafficSettings()
     experiments_file: Path | None = None

@@ -57,6 +57,29 @@ class SinkSettings(Knobs):
         return self
 
 
+class LiveSettings(Knobs):
+    """Counts of what is watched and shown right now: who keeps them up, what is held, and how sources read them.
+
+    Beside the sink, every `every_s` what is new in the logs is counted, at most `max_entries` of each log at a time; replicas
+    look for a new version every `refresh_s`. Of accounts and titles that were counted the newest `most_pairs` are remembered.
+    An account counts for `account_titles` titles a day at most. `windows_h` are half lives that trending looks at beside the
+    fitted one, `prior_shown` the accounts that a new title's fitted rate stands for. An answer can be made again exactly while
+    its version is among the last `kept_versions`.
+    """
+
+    served: bool = True
+    every_s: Seconds = 1.0
+    refresh_s: Seconds = 1.0
+    max_entries: Count = 8_000
+    account_titles: Count = 20
+    windows_h: tuple[Seconds, ...] = (1.0, 24.0)
+    prior_shown: Annotated[float, Field(gt=0)] = 50.0
+    keep_days: Annotated[float, Field(gt=2.0)] = 60.0
+    most_rows: Count = 1_000_000
+    most_pairs: Count = 200_000
+    kept_versions: Count = 60
+
+
 class ReplicaBounds(Knobs):
     """Autoscaling bounds of one deployment.
 

@@ -13,7 +13,7 @@ import msgspec
 
 from recray.errors import DataError
 from recray.features import fold
-from recray.schema import UNFOLDED, Action, Device, Event, ProfileKey, ProfileSettings, Words, word
+from recray.schema import NOT_COUNTED, UNFOLDED, Action, Counted, Device, Event, ProfileKey, ProfileSettings, Words, word
 from recray.stores.kept import decode_kept
 from recray.stores.online import Arrival, OnlineStore, ProfileRecord
 
@@ -62,7 +62,8 @@ class SlateServed(msgspec.Struct, omit_defaults=True):
 
     `arms` maps an experiment to the arm met, `state` is the encoded profile state that the answer was made from, `request`
     holds the request's parameters as JSON values. `items` (title numbers), `positions`, `scores`, `propensities` and
-    `sources` are parallel, one entry per placement; on a page of rows positions run on from row to row.
+    `sources` are parallel, one entry per placement; on a page of rows positions run on from row to row. `counted` says which
+    live counts it was made with.
     """
 
     recommendation_id: str
@@ -82,6 +83,7 @@ class SlateServed(msgspec.Struct, omit_defaults=True):
     propensities: list[float] = []
     sources: list[str] = []
     degraded: list[str] = []
+    counted: Counted = NOT_COUNTED
 
 
 _event_decoder: Final = msgspec.msgpack.Decoder(_Logged)

@@ -16,6 +16,7 @@ from recray.stores import event_log
 from recray.stores.log_group import Entry, Lag, LogGroup
 from recray.stores.memory_group import GroupState, MemoryGroup, needed
 from recray.stores.online import Arrival, Found, Keeping, ProfileRecord, Verdict, Wanted
+from recray.stores.versions import MemoryVersions, Versions
 
 
 @dataclass(slots=True)
@@ -86,6 +87,7 @@ class MemoryStore:
         self._put: set[ProfileKey] = set()
         self._erasures: dict[bytes, tuple[int, str]] = {}
         self._notes: dict[str, bytes] = {}
+        self._versions: dict[str, MemoryVersions] = {}
         self._log_id = uuid.uuid4().hex[:12]
         # Insertion order is order of expiry: one TTL for all of a mapping's entries.
         self._marks: dict[bytes, float] = {}
@@ -203,6 +205,12 @@ class MemoryStore:
     def group(self, name: str, member: str, claim_idle_s: float) -> LogGroup:
         states = self._groups.setdefault(name, [GroupState() for _ in self._events])
         return MemoryGroup(self, states, member, claim_idle_s, self._now)
+
+    async def disband(self, group: str) -> None:
+        self._groups.pop(group, None)
+
+    def versions(self, name: str) -> Versions:
+        return self._versions.setdefault(name, MemoryVersions())
 
     async def lag(self, group: str) -> Lag:
         ages, n_entries = [0.0], 0

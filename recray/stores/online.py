@@ -16,6 +16,7 @@ from recray.features import fold
 from recray.features.fold import ProfileState
 from recray.schema import Event, ProfileKey, ProfileSettings, Words
 from recray.stores.log_group import Entry, Lag, LogGroup
+from recray.stores.versions import Versions
 
 
 class Verdict(StrEnum):
@@ -183,6 +184,14 @@ class OnlineStore(Protocol):
 
     def group(self, name: str, member: str, claim_idle_s: float) -> LogGroup:
         """A member's view of a consumer group; a member that is idle for `claim_idle_s` loses its entries to the others."""
+        ...
+
+    async def disband(self, group: str) -> None:
+        """Forget a consumer group that nobody works for any more, so that it holds no log up; nothing when there is none."""
+        ...
+
+    def versions(self, name: str) -> Versions:
+        """Numbered versions of what a background process makes, for all to read."""
         ...
 
     async def lag(self, group: str) -> Lag:

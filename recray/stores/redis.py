@@ -1,6 +1,6 @@
 """The online store on a RESP server: standalone Redis 7 or later, or Valkey.
 
-Keys (all but the last four carry their shard as hash tag, so that one script can log an event and change its profile):
+Keys (all but the last five carry their shard as hash tag, so that one script can log an event and change its profile):
 
     {s3}p:<user>/<profile>   hash     state, inbox, settings, version, generation
     {s3}d:<mark> {s3}w:<mark>         dedup marks of an event's id and of its packed form, with TTL
@@ -11,6 +11,7 @@ Keys (all but the last four carry their shard as hash tag, so that one script ca
     rec:<recommendation id>           the encoded SlateServed, with TTL; found without knowing the profile
     recray:log_id                     the name of the event log
     recray:note:<name>                a background process's notice
+    recray:versions:<name>   hash     the last versions of what a background process makes (`redis_versions`)
     recray:n_shards                   the number of shards that the data is laid out for
 """
 
@@ -29,7 +30,9 @@ from recray.stores.log_group import Entry, Lag, LogGroup, order
 from recray.stores.online import Arrival, Found, Keeping, ProfileRecord, Verdict, Wanted
 from recray.stores.redis_group import RedisGroup
 from recray.stores.redis_keys import Place, chunks, record_key, script_call, tag_of
+from recray.stores.redis_versions import RedisVersions
 from recray.stores.resp import Command, RespClient
+from recray.stores.versions import Versions
 
 T = TypeVar("T")
 
@@ -161,6 +164,12 @@ class RedisStore:
 
     def group(self, name: str, member: str, claim_idle_s: float) -> LogGroup:
         return RedisGroup(self._server, [tag + b"events" for tag in self._tags()], name, member, claim_idle_s)
+
+    async def disband(self, group: str) -> None:
+        await self._server.ask([script_call(scripts.DISBAND, [tag + b"events"], group) for tag in self._tags()])
+
+    def versions(self, name: str) -> Versions:
+        return RedisVersions(self._server, b"recray:versions:" + name.encode())
 
     async def lag(self, group: str) -> Lag:
         calls = [script_call(scripts.LAG, [tag + b"events"], group, _COUNTED) for tag in self._tags()]

@@ -24,7 +24,7 @@ from recray.experiments.assign import Assignment, Experiments, RankerName
 from recray.features.items import Items
 from recray.features.profiles import Profiles
 from recray.recommend import Parts, guards_of, recommend
-from recray.schema import NO_ITEM, Candidates, Floats, Ints, ProfileKey, ProfileSettings, Requests
+from recray.schema import NO_ITEM, Candidates, Counted, Floats, Ints, ProfileKey, ProfileSettings, Requests
 from recray.settings import ServingSettings, Settings, StageBudgets
 
 _BATCH = 32
@@ -55,7 +55,9 @@ class _Held:
     async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles:
         return self.known
 
-    async def candidates(self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool) -> Candidates:
+    async def candidates(
+        self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool, counted: Counted | None = None
+    ) -> Candidates:
         # Every ranker is judged on the same batch, and its candidates do not depend on the ranker.
         if not self.once:
             stage = CandidateStage(self.bundle.items, self.bundle.text, self.bundle.sources, self.settings.sources)

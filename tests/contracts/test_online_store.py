@@ -21,6 +21,7 @@ from recray.stores.log_group import LogGroup, order
 from recray.stores.memory import MemoryStore
 from recray.stores.online import Arrival, Found, Keeping, OnlineStore, ProfileRecord, Verdict, Wanted
 from recray.stores.redis import RedisStore
+from recray.stores.versions import Version
 
 SETTINGS = StoreSettings(n_shards=4, timeout_s=5.0)
 ANNA = ProfileKey("anna", "main")
@@ -612,3 +613,71 @@ async def test_positions_sort_as_the_log_does(store: OnlineStore) -> None:
     await store.append([arrival(item=item) for item in range(30)])
     listed = await positions(store)
     assert sorted(listed, key=order) == listed
+
+
+async def test_disbanded_group_holds_the_log_up_no_more(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(3)])
+    await store.group("sleeper", "one", 5.0).begin({})
+    last = (await positions(store))[-1]
+    assert await store.trim(SHARD, last) == 0
+    await store.disband("sleeper")
+    await store.disband("never there")
+    assert await store.trim(SHARD, last) == 3
+
+
+async def test_begun_group_lets_go_of_what_is_finished_and_of_nothing_else(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(4)])
+    listed = await positions(store)
+    reader = store.group("reader", "one", 5.0)
+    await reader.begin({SHARD: listed[1]})
+    await store.trim(SHARD, listed[3])
+    assert await positions(store) == listed[2:]
+    await reader.begin({SHARD: listed[3]})
+    await store.trim(SHARD, listed[3])
+    assert await positions(store) == []
+
+
+async def test_versions_are_read_by_number_and_the_newest_without(store: OnlineStore) -> None:
+    versions = store.versions("v")
+    assert await versions.newest() == 0
+    assert (await versions.read(0), await versions.read(1), await versions.resume()) == (None, None, None)
+    assert await versions.publish(Version(1, b"\x00one\xff"), b"", 5)
+    assert await versions.publish(Version(2, b"two"), b"\xffwhere it stood", 5)
+    assert await versions.newest() == 2
+    assert await versions.read(0) == await versions.read(2) == Version(2, b"two")
+    assert await versions.read(1) == Version(1, b"\x00one\xff")
+    assert await store.versions("v").resume() == (Version(2, b"two"), b"\xffwhere it stood")
+
+
+async def test_version_whose_number_does_not_follow_changes_nothing(store: OnlineStore) -> None:
+    versions = store.versions("v")
+    for number in (0, 2, 7):
+        assert not await versions.publish(Version(number, b"gap"), b"gap", 5)
+    assert await versions.publish(Version(1, b"one"), b"first", 5)
+    assert not await versions.publish(Version(1, b"another"), b"second", 5)
+    assert await versions.resume() == (Version(1, b"one"), b"first")
+
+
+async def test_only_the_last_versions_are_kept_also_when_fewer_are_wanted_later(store: OnlineStore) -> None:
+    versions = store.versions("v")
+    for number in range(1, 13):
+        await versions.publish(Version(number, b"%d" % number), b"", 9)
+    assert [number for number in range(1, 13) if await versions.read(number)] == list(range(4, 13))
+    await versions.publish(Version(13, b"13"), b"", 2)
+    assert [number for number in range(1, 14) if await versions.read(number)] == [12, 13]
+
+
+async def test_versions_of_two_names_have_nothing_in_common(store: OnlineStore) -> None:
+    await store.versions("v").publish(Version(1, b"v"), b"v", 5)
+    assert await store.versions("w").newest() == 0
+    assert await store.versions("w").publish(Version(1, b"w"), b"w", 5)
+    assert await store.versions("v").read(0) == Version(1, b"v")
+
+
+async def test_of_many_writers_of_one_version_one_succeeds(store: OnlineStore) -> None:
+    versions = store.versions("v")
+    done = await asyncio.gather(*(versions.publish(Version(1, b"%d" % n), b"%d" % n, 5) for n in range(10)))
+    assert sum(done) == 1
+    kept = await versions.resume()
+    assert kept is not None
+    assert kept[0].value == kept[1] == b"%d" % done.index(True)

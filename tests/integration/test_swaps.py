@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,9 +24,11 @@ from recray.recommend import recommend
 from recray.serving.asking import Asked, one
 from recray.serving.compose import APPLICATION, launch
 from recray.serving.environment import free_ports
+from recray.serving.live import AsServed, LiveSources
 from recray.serving.shadow import Known
 from recray.serving.shelf import BundleShelf
-from recray.settings import Settings, TrafficSettings
+from recray.serving.stages import LocalCandidates
+from recray.settings import LiveSettings, Settings, TrafficSettings
 from recray.simulation.audience import Viewer
 from recray.simulation.http_client import Target
 from recray.simulation.load import Plan, drive
@@ -87,9 +89,10 @@ def settings_for(world: BundleWorld, topology: str, store_url: str, port: int) -
     store = world.settings.store.model_copy(update={"url": store_url, "timeout_s": 30.0})
     experiments = world.settings.home / "experiments.yaml"
     experiments.write_text("[]\n")
-    return world.settings.model_copy(
-        update={"serving": serving.model_copy(update=changed), "store": store, "experiments_file": experiments}
-    )
+    # Every version of the live counts is kept, so that every answer can be made again.
+    live = LiveSettings(kept_versions=100_000)
+    differences = {"serving": serving.model_copy(update=changed), "store": store, "live": live}
+    return world.settings.model_copy(update={**differences, "experiments_file": experiments})
 
 
 @dataclass
@@ -187,7 +190,10 @@ async def test_bundles_change_hands_under_load_without_a_failed_a_degraded_or_a_
     shelf = app.world.shelf()
     for bundle_id in bundles:
         shelf.load(bundle_id)
-    mixed = [slate.recommendation_id for slate in slates.values() if not await _of_one_bundle(slate, shelf, app)]
+    counting = open_store(settings.store, settings.store.url)
+    then = LocalCandidates(shelf, settings.sources, LiveSources(shelf, counting, settings.live, time.time))
+    mixed = [slate.recommendation_id for slate in slates.values() if not await _of_one_bundle(slate, shelf, app, then)]
+    await counting.close()
     assert not mixed, f"{len(mixed)} of {len(slates)}"
 
 
@@ -253,9 +259,9 @@ async def _served(settings: Settings) -> dict[str, SlateServed]:
     return {slate.recommendation_id: slate for slate in found}
 
 
-async def _of_one_bundle(slate: SlateServed, shelf: BundleShelf, app: Running) -> bool:
-    """Whether the bundle that an answer names gives that very answer, all stages in this process."""
-    answer = await _offline(slate, shelf, app.world)
+async def _of_one_bundle(slate: SlateServed, shelf: BundleShelf, app: Running, then: LocalCandidates) -> bool:
+    """Whether the bundle and the live counts that an answer names give that very answer, all stages in this process."""
+    answer = await _offline(slate, shelf, app.world, then)
     shown = answer.shown()
     logged = dict(zip(slate.items, slate.scores, strict=True))
     again = dict(zip(answer.candidates.items[answer.row, shown].tolist(), answer.scores[shown].tolist(), strict=True))
@@ -269,11 +275,12 @@ async def _of_one_bundle(slate: SlateServed, shelf: BundleShelf, app: Running) -
     return bool(alike)
 
 
-async def _offline(slate: SlateServed, shelf: BundleShelf, world: BundleWorld) -> Answer:
+async def _offline(slate: SlateServed, shelf: BundleShelf, world: BundleWorld, then: LocalCandidates) -> Answer:
     said = slate.request
     asked = Asked(**said["asked"] | {"content_types": tuple(said["asked"]["content_types"])})
     bundle = shelf.named(slate.bundle_id)
     request = one(asked, slate.recommendation_id, slate.served_at_s, bundle.items)
     parts = world.parts_on(shelf, Known(columns([fold.decode(slate.state)], [slate.settings])))
+    parts = replace(parts, candidates=AsServed(then, slate.counted))
     arm = Assignment(slate.arms, bundle.id, said["ranker"], said["slate"])
     return (await recommend(request, parts, assignments=[arm]))[0]

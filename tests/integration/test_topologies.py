@@ -17,7 +17,7 @@ from ray import serve
 from bundle_world import BundleWorld, make
 from recray.features import fold
 from recray.serving.compose import APPLICATION, launch
-from recray.settings import Settings
+from recray.settings import LiveSettings, Settings
 from recray.stores.connect import open_store
 from recray.stores.embedded import EmbeddedStore
 
@@ -65,11 +65,11 @@ def cluster() -> Iterator[None]:
 
 
 def settings_for(world: BundleWorld, topology: str, store_url: str, port: int) -> Settings:
-    # Without the cache: one placement must not be answered with what the other kept.
+    # Without the cache: one placement must not be answered with what the other kept, nor with what was counted meanwhile.
     differences = {"topology": topology, "port": port, "response_cache": False}
     serving = world.settings.serving.model_copy(update=differences)
     store = world.settings.store.model_copy(update={"url": store_url, "timeout_s": 2.0})
-    return world.settings.model_copy(update={"serving": serving, "store": store})
+    return world.settings.model_copy(update={"serving": serving, "store": store, "live": LiveSettings(served=False)})
 
 
 @pytest.fixture(scope="module")
