@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from typing import Final
 
 from fastapi import FastAPI
 
@@ -20,6 +21,9 @@ from recray.serving.warm import warm
 from recray.stores.connect import open_store
 from recray.stores.lake import Lake
 from recray.stores.registry import Registry
+
+_AT_ONCE: Final = 2
+"""While one request waits for the store, another is computed."""
 
 
 def _now_s() -> int:
@@ -52,7 +56,7 @@ def app() -> FastAPI:
         parts=parts,
         shelf=shelf,
         store=store,
-        limits=(1, settings.serving.limits[1]),
+        limits=(1, _AT_ONCE),
         events=settings.store,
         now_s=_now_s,
         new_id=_new_id,

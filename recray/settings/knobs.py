@@ -24,7 +24,7 @@ class SourceSettings(Knobs):
     A `*_half_life` without a unit counts positions of the history: the weight of a title halves every so many titles.
     """
 
-    quota: Count = 100
+    quota: Count = 120
     n_candidates: Count = 500
     popularity_half_life_days: Seconds = 180.0
     trending_half_life_days: Seconds = 7.0

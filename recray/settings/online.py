@@ -119,15 +119,14 @@ class StageBudgets(Knobs):
 class ServingSettings(Knobs):
     """The Serve application.
 
-    `max_concurrent_batches` of a gateway replica is by topology unless given: one where all is done by itself, for a second
-    would take from the size of the first, and three where a batch waits for others.
+    `max_concurrent_batches` are those of a gateway replica: a second one would take from the size of the first.
     """
 
     topology: Literal["composed", "fused"] = "fused"
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     max_batch: Count = 32
-    max_concurrent_batches: Count | None = None
+    max_concurrent_batches: Count = 1
     most_delay_ms: Annotated[float, Field(gt=0)] = 150.0
     budgets: StageBudgets = StageBudgets()
     breaker_patience: Count = 3
@@ -146,11 +145,6 @@ class ServingSettings(Knobs):
     cache_l1_bytes: Annotated[int, Field(ge=0)] = 64 * 2**20
     cache_profile_bytes: Annotated[int, Field(ge=0)] = 64 * 2**10
     admin_token: str = Field(default="", exclude=True, repr=False)
-
-    @property
-    def limits(self) -> tuple[int, int]:
-        """Requests of a batch, and batches under way, at most."""
-        return self.max_batch, self.max_concurrent_batches or (1 if self.topology == "fused" else 3)
 
 
 class TrafficSettings(Knobs):
