@@ -1,6 +1,7 @@
-"""The online store on a RESP server: standalone Redis 7 or later, or Valkey.
+"""The online store on a RESP server: Redis 7 or later, or Valkey, standalone or as a cluster.
 
-Keys (all but the last four carry their shard as hash tag, so that one script can log an event and change its profile):
+Keys (all but the last four carry their shard as hash tag, so that one script can log an event and change its profile, and every
+command stays on one slot of a cluster):
 
     {s3}p:<user>/<profile>   hash     state, inbox, settings, version, generation
     {s3}d:<mark> {s3}w:<mark>         dedup marks of an event's id and of its packed form, with TTL
@@ -30,6 +31,7 @@ from recray.stores.online import Arrival, Found, Keeping, ProfileRecord, Verdict
 from recray.stores.redis_group import RedisGroup
 from recray.stores.redis_keys import Place, chunks, record_key, script_call, tag_of
 from recray.stores.resp import Command, RespClient
+from recray.stores.resp_cluster import RespCluster, is_cluster
 
 T = TypeVar("T")
 
@@ -45,11 +47,11 @@ _settings_decoder: Final = msgspec.json.Decoder(ProfileSettings)
 
 
 class RedisStore:
-    """An `OnlineStore` on a RESP server, used from one event loop."""
+    """An `OnlineStore` on a RESP server, or on a cluster if the URL's scheme ends in `+cluster`; used from one event loop."""
 
     def __init__(self, url: str, settings: StoreSettings) -> None:
         self._settings = settings
-        self._server = RespClient(url, settings)
+        self._server = (RespCluster if is_cluster(url) else RespClient)(url, settings)
 
     async def read(self, keys: Sequence[ProfileKey]) -> list[ProfileRecord]:
         answers = await self._server.ask([("HMGET", self._place(key).profile, *_FIELDS) for key in keys])
@@ -120,14 +122,14 @@ class RedisStore:
     async def log_slates(self, slates: Sequence[tuple[str, ProfileKey, bytes]]) -> None:
         longest = max(self._settings.slates_max_length // self._settings.n_shards, 1)
         ttl_s = self._settings.record_ttl_s
-        calls: list[Command] = []
+        indexed: list[Command] = []
         for recommendation_id, key, blob in slates:
             place = self._place(key)
-            # The index goes first: an id without a record is harmless, a record that erase cannot find is not.
             keys = [place.tag + b"slates", place.served]
-            calls.append(script_call(scripts.SERVED, keys, place.digest, recommendation_id, blob, longest, ttl_s))
-            calls.append(("SET", record_key(recommendation_id), blob, "EX", ttl_s))
-        await self._server.ask(calls)
+            indexed.append(script_call(scripts.SERVED, keys, place.digest, recommendation_id, blob, longest, ttl_s))
+        records = [("SET", record_key(recommendation_id), blob, "EX", ttl_s) for recommendation_id, _, blob in slates]
+        # The index goes first: an id without a record is harmless, a record that erase cannot find is not.
+        await self._server.ask_after(indexed, records)
 
     async def slate(self, recommendation_id: str) -> bytes | None:
         return (await self._server.ask([("GET", record_key(recommendation_id))]))[0]
@@ -202,7 +204,8 @@ class RedisStore:
         keys = [place.profile, place.served, place.tag + b"events", place.tag + b"erased"]
         erasing = script_call(scripts.ERASE, keys, event_log.erasure_mark(place.digest))
         # Answers go after the profile: a lease that a look-up gives meanwhile stands for a state that is gone, and goes too.
-        n_fields, (n_profiles, last), _ = await self._server.ask([("HLEN", place.kept), erasing, ("UNLINK", place.kept)])
+        counted_and_erased = [("HLEN", place.kept), erasing]
+        n_fields, (n_profiles, last), _ = await self._server.ask_after(counted_and_erased, [("UNLINK", place.kept)])
         until = order(last.decode())
         events = [entry for entry in await self._owned(place, b"events") if order(entry[0].decode()) <= until]
         slates = await self._owned(place, b"slates")
@@ -237,7 +240,7 @@ class RedisStore:
     async def scrub(self) -> bool:
         """As promised by `OnlineStore`; a server without an append-only file has nothing to rewrite and writes one."""
         try:
-            await self._server.ask([("BGREWRITEAOF",)])
+            await self._server.ask_everywhere(("BGREWRITEAOF",))
         except StoreError as problem:
             if "already in progress" in str(problem):
                 return False
@@ -246,7 +249,7 @@ class RedisStore:
 
     async def ping(self) -> float:
         started_s = time.perf_counter()
-        await self._server.ask([("PING",)])
+        await self._server.ask_everywhere(("PING",))
         return time.perf_counter() - started_s
 
     async def close(self) -> None:

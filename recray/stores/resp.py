@@ -1,4 +1,7 @@
-"""How commands reach a RESP server: one round trip per call, every failure as `StoreError`."""
+"""How commands reach a RESP server: one round trip per call, every failure as `StoreError`.
+
+`resp_cluster.py` does the same for a cluster.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,13 +33,15 @@ class RespClient:
         self._settings = settings
         self._laid_out = False
         try:
-            self._client = Redis.from_url(
-                url, socket_timeout=settings.timeout_s, socket_connect_timeout=settings.timeout_s, retry=Retry(NoBackoff(), 0)
-            )
+            self._client = self._connected(url)
         except ValueError as problem:
             raise ConfigError(
                 f"store.url is {self.address!r} ({problem}); expected redis://[user:password@]host:port/db"
             ) from problem
+
+    def _connected(self, url: str) -> Any:
+        wait_s = self._settings.timeout_s
+        return Redis.from_url(url, socket_timeout=wait_s, socket_connect_timeout=wait_s, retry=Retry(NoBackoff(), 0))
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -51,13 +56,29 @@ class RespClient:
             answers = await self._send(commands)
             lost = [n for n, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
             if lost:
-                await self._send([("SCRIPT LOAD", script.source) for script in scripts.ALL])
+                await self._send_everywhere([("SCRIPT LOAD", script.source) for script in scripts.ALL])
                 for n, answer in zip(lost, await self._send([commands[n] for n in lost]), strict=True):
                     answers[n] = answer
             for answer in answers:
                 if isinstance(answer, Exception):
                     raise answer
             return answers
+
+    async def ask_after(self, first: Sequence[Command], then: Sequence[Command]) -> list[Any]:
+        """Answers of both; nothing of `then` is done before all of `first` is."""
+        return await self.ask([*first, *then])
+
+    async def ask_everywhere(self, command: Command) -> list[Any]:
+        """The answer of every server that takes writes."""
+        with self._mapped():
+            answers = await self._send_everywhere([command])
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return answers
+
+    async def _send_everywhere(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._send(commands)
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         async with self._client.pipeline(transaction=False) as pipe:
@@ -90,7 +111,7 @@ class RespClient:
             raise StoreError(
                 f"store {self.address} refused: {problem}; expected a writable Redis >= 7 or Valkey with memory to spare"
             ) from problem
-        except (exceptions.RedisError, OSError) as problem:
+        except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as problem:
             raise StoreError(
                 f"store {self.address} cannot be reached ({problem}); "
                 "start the server, set store.url, or leave it empty for the embedded one"
