@@ -88,9 +88,11 @@ class RespClient:
 
     async def _check_layout(self) -> None:
         wanted = self._settings.n_shards
-        _, found = await self._send([("SET", "recray:n_shards", wanted, "NX"), ("GET", "recray:n_shards")])
-        if isinstance(found, Exception):
-            raise found
+        answers = await self._send([("SET", "recray:n_shards", wanted, "NX"), ("GET", "recray:n_shards")])
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        found = answers[1]
         if int(found) != wanted:
             raise ConfigError(
                 f"store {self.address} is laid out for {int(found)} shards; settings say store.n_shards {wanted}: "

@@ -64,6 +64,7 @@ class RespCluster(RespClient):
         )
 
     async def ask_after(self, first: Sequence[Command], then: Sequence[Command]) -> list[Any]:
+        """As one server does, in two round trips: nodes keep no order among each other."""
         return [*await self.ask(first), *await self.ask(then)]
 
     async def _send_everywhere(self, commands: Sequence[Command]) -> list[Any]:
