@@ -42,7 +42,7 @@ def publish(lake: Lake, name: str, store: OnlineStore, settings: Settings) -> in
     snapshot, titles = lake.snapshot(name), lake.table(name, "titles")
     number_of = {content_id: number for number, content_id in enumerate(titles["content_id"].to_pylist())}
     states = folded(snapshot, number_of, settings.training.n_blocks)
-    tail = Tail(lake, name, snapshot, number_of, store, settings.store.n_shards)
+    tail = Tail(lake, name, snapshot, number_of, store)
     publisher = Publisher(store, tail, lake.sunk(name), snapshot.erased)
     return asyncio.run(publisher.publish(states.iter_rows(), settings_of(lake.table(name, "profiles"))))
 

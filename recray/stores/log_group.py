@@ -88,3 +88,13 @@ def order(position: str) -> tuple[int, int]:
 def log_name(log_id: str, shard: int) -> str:
     """How the lake names one shard's log of one store."""
     return f"{log_id}/{shard}"
+
+
+def parted(log: str) -> tuple[str, int]:
+    """The store and the shard of a log's name.
+
+    >>> parted(log_name("5f2c", 12))
+    ('5f2c', 12)
+    """
+    store, _, shard = log.rpartition("/")
+    return store, int(shard)

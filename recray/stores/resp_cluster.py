@@ -5,7 +5,8 @@ more, and what was redirected it asks for one by one.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -33,7 +34,7 @@ def is_cluster(url: str) -> bool:
     return urlsplit(url).scheme.endswith(CLUSTER)
 
 
-class _UnreachedError(Exception):
+class _UnreachedError(exceptions.ConnectionError):
     """A node took no connection, so nothing was asked."""
 
 
@@ -63,16 +64,12 @@ class RespCluster(RespClient):
             retry=Retry(NoBackoff(), 0),
         )
 
-    async def ask_after(self, first: Sequence[Command], then: Sequence[Command]) -> list[Any]:
-        """As one server does, in two round trips: nodes keep no order among each other."""
-        return [*await self.ask(first), *await self.ask(then)]
+    async def _answers_in_turn(self, first: Sequence[Command], then: Sequence[Command]) -> list[Any]:
+        return [*await self._answers(first), *await self._answers(then)]  # nodes keep no order among each other
 
-    async def _send_everywhere(self, commands: Sequence[Command]) -> list[Any]:
+    async def _servers(self) -> list[Callable[[Sequence[Command]], Awaitable[list[Any]]]]:
         await self._client.initialize()
-        answers = await asyncio.gather(
-            *(_asked(node, commands) for node in self._client.get_primaries()), return_exceptions=True
-        )
-        return [one for of_node in answers for one in ([of_node] if isinstance(of_node, BaseException) else of_node)]
+        return [partial(_asked, node) for node in self._client.get_primaries()]
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         now = asyncio.get_running_loop().time
@@ -86,7 +83,7 @@ class RespCluster(RespClient):
             if not waiting or now() >= until_s:
                 break
             asking = await self._follow({row: answers[row] for row in waiting})
-        return [_told(answer) for answer in answers]
+        return answers
 
     async def _round(
         self, commands: Sequence[Command], waiting: Iterable[int], asking: dict[int, ClusterNode], answers: list[Any]
@@ -106,7 +103,7 @@ class RespCluster(RespClient):
                 said += [("ASKING",), commands[row]] if row in asking else [commands[row]]
             try:
                 told = await _asked(node, said)
-            except (exceptions.RedisError, OSError, _UnreachedError) as problem:
+            except (exceptions.RedisError, OSError) as problem:
                 told = [problem] * len(said)
             kept = (answer for command, answer in zip(said, told, strict=True) if command[0] != "ASKING")
             for row, answer in zip(rows, kept, strict=True):
@@ -145,10 +142,6 @@ class RespCluster(RespClient):
         return asking
 
 
-def _told(answer: Any) -> Any:
-    return answer.__cause__ if isinstance(answer, _UnreachedError) else answer
-
-
 def _node(host: str, address: str) -> ClusterNode:
     parts = urlsplit(f"//{host}")
     try:
@@ -172,7 +165,7 @@ async def _asked(node: ClusterNode, commands: Sequence[Command]) -> list[Any]:
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
         except (exceptions.RedisError, OSError) as problem:
-            raise _UnreachedError from problem
+            raise _UnreachedError(str(problem)) from problem
         await connection.send_packed_command(connection.pack_commands(commands))
         answers: list[Any] = []
         for command in commands:
