@@ -70,7 +70,7 @@ return found
 """,
     placed=True,
 )
-"""KEYS: profile and recommendation ids of each, in the old shard. Returns fields, ids with scores, and how long the ids live (ms)."""
+"""KEYS: profile and recommendation ids of each, in the old shard. Returns fields, ids with scores, how long ids live (ms)."""
 
 ADOPT: Final = Script(
     """

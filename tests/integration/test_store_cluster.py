@@ -4,37 +4,26 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 import redis
 
 from recray.errors import StoreError
 from recray.features import fold
-from recray.schema import TITLES, Action, Event, ProfileKey
 from recray.serving.sink import Sink
 from recray.settings import StoreSettings, resolve
 from recray.stores.connect import open_store
+from recray.stores.embedded import EmbeddedStore
 from recray.stores.event_log import settle_profile, shard_of
-from recray.stores.lake import Lake
-from recray.stores.online import Arrival, OnlineStore, Verdict
+from recray.stores.online import OnlineStore, Verdict
 from recray.stores.redis_keys import tag_of
+from sent_events import KEYS, arrival, folded, sending, titles_in
 from valkey_cluster import PASSWORD, Node, ValkeyCluster, started, wait_for
 
 N_SHARDS = 12
 SETTINGS = StoreSettings(n_shards=N_SHARDS, timeout_s=1.0)
-KEYS = [ProfileKey(f"u{n}", "main") for n in range(60)]
-N_TITLES = 40
-
-
-def arrival(n: int) -> Arrival:
-    key, at_s = KEYS[n % len(KEYS)], 1_700_000_000 + 7 * n
-    packed = fold.pack(np.array([at_s]), np.array([n % N_TITLES]), np.array([Action.PLAY]), np.array([0]), np.array([0]))
-    return Arrival(Event(f"e{n}", key.user_id, key.profile_id, f"t{n % N_TITLES}", Action.PLAY, at_s), int(packed[0]), at_s)
 
 
 @pytest.fixture(scope="module")
@@ -51,46 +40,6 @@ async def store(cluster: ValkeyCluster) -> AsyncIterator[OnlineStore]:
     await opened.close()
 
 
-class Sender:
-    """Sends events as clients do: again after a refusal or a lost answer, until each is acknowledged; reads in between."""
-
-    def __init__(self, store: OnlineStore) -> None:
-        self.store = store
-        self.n_acknowledged = 0
-        self.n_refused = 0
-        self._stop = False
-
-    async def run(self) -> None:
-        while not self._stop:
-            batch = [arrival(n) for n in range(self.n_acknowledged, self.n_acknowledged + 20)]
-            try:
-                await self.store.append(batch)
-            except StoreError:
-                self.n_refused += 1
-                await asyncio.sleep(0.01)
-                continue
-            self.n_acknowledged += len(batch)
-            await asyncio.sleep(0.001)
-
-    async def sent(self, n: int) -> None:
-        """Wait for so many more acknowledgements."""
-        wanted, until_s = self.n_acknowledged + n, time.monotonic() + 60
-        while self.n_acknowledged < wanted:
-            assert time.monotonic() < until_s, f"{self.n_acknowledged} of {wanted} events are acknowledged"
-            await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def sending(store: OnlineStore) -> AsyncIterator[Sender]:
-    sender = Sender(store)
-    running = asyncio.create_task(sender.run())
-    try:
-        yield sender
-    finally:
-        sender._stop = True
-        await running
-
-
 async def holds_everything_once(store: OnlineStore, n_sent: int) -> None:
     """Each event is in the log once, a profile's in the order they were sent in, and once in its state."""
     logged: dict[str, list[int]] = {}
@@ -98,10 +47,8 @@ async def holds_everything_once(store: OnlineStore, n_sent: int) -> None:
         for _, facts in await store.events(shard, "", 1_000_000):
             logged.setdefault(facts["user_id"], []).append(int(facts["event_id"][1:]))
     for row, record in enumerate(await store.read(KEYS)):
-        wanted = list(range(row, n_sent, len(KEYS)))
-        assert logged.get(f"u{row}", []) == wanted
-        words = np.array([arrival(n).word for n in wanted], np.uint64)
-        assert fold.encode(record.folded()) == fold.encode(fold.fold(fold.ProfileState(), words))
+        assert logged.get(f"u{row}", []) == list(range(row, n_sent, len(KEYS)))
+        assert fold.encode(record.folded()) == folded(row, n_sent)
 
 
 async def test_every_command_finds_its_node_and_scripts_that_a_node_lost_are_given_again(
@@ -172,10 +119,7 @@ def _move_key_by_key(cluster: ValkeyCluster, slot: int, holder: Node, target: No
 async def test_sink_carries_the_logs_of_all_nodes_into_the_lake_once_while_a_slot_moves(
     cluster: ValkeyCluster, store: OnlineStore, tmp_path: Path
 ) -> None:
-    lake = Lake(tmp_path / "lake")
-    ids = [f"t{n}" for n in range(N_TITLES)]
-    columns = {"content_id": ids, "name": ids, "kind": ["movie"] * N_TITLES, "genres": [["Drama"]] * N_TITLES}
-    lake.write("tiny", {"titles": pa.table({n: pa.array(v, TITLES.field(n).type) for n, v in columns.items()})}, {})
+    lake = titles_in(tmp_path / "lake")
     settings = resolve({
         "home": str(tmp_path), "store": {"n_shards": N_SHARDS, "timeout_s": 1.0},
         "sink": {"max_age_s": 0.02, "poll_s": 0.01, "claim_idle_s": 5.0},
@@ -241,8 +185,6 @@ async def test_wrong_password_is_a_store_error(cluster: ValkeyCluster) -> None:
 
 
 async def test_plain_server_named_as_a_cluster_is_a_store_error_that_says_so(tmp_path: Path) -> None:
-    from recray.stores.embedded import EmbeddedStore
-
     with EmbeddedStore.start(tmp_path) as server:
         store = open_store(SETTINGS, server.url.replace("redis://", "redis+cluster://"))
         with pytest.raises(StoreError, match="Cluster mode is not enabled"):

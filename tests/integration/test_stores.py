@@ -13,7 +13,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from recray.errors import ConfigError, StoreError
+from recray.errors import StoreError
 from recray.features import fold
 from recray.schema import Action, Event, ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
