@@ -1,4 +1,4 @@
-"""Which online store a command uses, and `recray store`: its shards.
+"""Which online store a command uses, and `recray store`: its shards and its memory.
 
 A command uses the store that the settings name, or the embedded one, started for as long as needed.
 """
@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Annotated, TypeVar
 
 import typer
+from rich.table import Column, Table
 
 from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_from, step, write_json
 from recray.errors import ConfigError
@@ -61,7 +62,7 @@ def on_a_server(store: OnlineStore) -> RedisStore:
 
 def register(app: typer.Typer) -> None:
     """Add the group and its commands."""
-    group = typer.Typer(help="The online store: its shards.", no_args_is_help=True)
+    group = typer.Typer(help="The online store: its shards and its memory.", no_args_is_help=True)
     app.add_typer(group, name="store")
 
     @group.command()
@@ -90,3 +91,33 @@ def register(app: typer.Typer) -> None:
             done = with_store(settings_from(settings, home), work)
         console.print(f"{done['shards']} shards; moved {done['n_profiles']:,} profiles and {done['n_marks']:,} dedup marks")
         write_json(json, done)
+
+    @group.command()
+    def memory(
+        keys: Annotated[int, typer.Option(min=1, help="Most keys of each server to look at.")] = 20_000,
+        made_up: Annotated[int, typer.Option(min=0, help="Measure a store of its own with so many made-up profiles.")] = 0,
+        events: Annotated[int, typer.Option(min=1, help="Events of each made-up profile.")] = 200,
+        settings: SettingsFile = None,
+        home: Home = None,
+        json: JsonFile = None,
+    ) -> None:
+        """Bytes by part of the store, in all and per profile."""
+        chosen = settings_from(settings, home)
+        if made_up:
+            from recray.bench.memory_trial import memory_trial
+
+            use = memory_trial(chosen.store, made_up, events, chosen.training.seed)
+        else:
+            use = with_store(chosen, lambda store: on_a_server(store).memory(keys))
+        n_profiles = max(use.n_profiles, 1.0)
+        table = Table(
+            "part", *(Column(name, justify="right") for name in ("keys or entries", "bytes", "bytes per profile")), box=None
+        )
+        for part in use.parts:
+            table.add_row(part.name, f"{part.n:,.0f}", f"{part.n_bytes:,.0f}", f"{part.n_bytes / n_profiles:,.0f}")
+        console.print(table)
+        console.print(
+            f"{use.n_profiles:,.0f} profiles; looked at {use.n_looked_at:,} of {use.n_keys:,} keys; "
+            f"the servers use {use.used_bytes:,} bytes, {use.used_bytes / n_profiles:,.0f} per profile"
+        )
+        write_json(json, asdict(use))

@@ -123,7 +123,9 @@ class Sink:
                 await self._begin()
             await carry_erasures(self._store, self._sunk)
             n_taken = await self._take()
-            more = (await self._flush() and (n_taken >= self._share() or bool(self._held))) or not self._ready
+            flushed = await self._flush()
+            left = n_taken >= self._share() or bool(self._held) or self._group.n_kept_back() > 0
+            more = (flushed and left) or not self._ready
         await self._keep_up()
         return False
 

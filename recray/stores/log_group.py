@@ -59,6 +59,10 @@ class LogGroup(Protocol):
         """
         ...
 
+    def n_kept_back(self) -> int:
+        """Shards that the last `take` passed over: they are given out once others are finished."""
+        ...
+
     async def held(self, limit: int) -> dict[int, list[Held]]:
         """Unfinished entries of each shard, oldest first, of all members."""
         ...

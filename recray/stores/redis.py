@@ -30,6 +30,7 @@ from recray.stores import event_log, scripts, scripts_group
 from recray.stores.growing import Moved, grow
 from recray.stores.known_layout import KnownLayout
 from recray.stores.log_group import Entry, Lag, LogGroup
+from recray.stores.memory_use import MemoryUse, memory_use
 from recray.stores.online import Arrival, Found, Keeping, ProfileRecord, Verdict, Wanted
 from recray.stores.places import Asked, Places, Rows, reading
 from recray.stores.redis_group import RedisGroup
@@ -58,6 +59,10 @@ class RedisStore:
     async def grow(self, n_shards: int, told: Callable[[Moved], None]) -> Moved:
         """Have so many shards, as `growing.grow`."""
         return await grow(self._server, self._known, n_shards, told)
+
+    async def memory(self, most_keys: int) -> MemoryUse:
+        """What memory goes to, as `memory_use`."""
+        return await memory_use(self._server, await self.n_shards(), most_keys)
 
     async def read(self, keys: Sequence[ProfileKey]) -> list[ProfileRecord]:
         answers = await self._places.each(keys, reading)

@@ -46,6 +46,9 @@ class RedisGroup:
             if found
         }
 
+    def n_kept_back(self) -> int:
+        return len(self._waiting)
+
     async def held(self, limit: int) -> dict[int, list[Held]]:
         shards = range(self._n_shards())
         answers = await self._server.ask([_call(scripts_group.HELD, shard, self._group, limit) for shard in shards])

@@ -91,6 +91,19 @@ class RespClient:
                     ((cursor, keys),) = _whole(await send([("SCAN", cursor or 0, "COUNT", _PER_SCAN)]))
                 yield keys
 
+    async def sample(self, most_keys: int) -> list[tuple[int, list[bytes]]]:
+        """How many keys each server holds, and the names of about `most_keys` of them, as chance has laid them."""
+        found: list[tuple[int, list[bytes]]] = []
+        with self._mapped():
+            for send in await self._servers():
+                names, cursor = dict[bytes, None](), None
+                (n_keys,) = _whole(await send([("DBSIZE",)]))
+                while cursor != 0 and len(names) < most_keys:
+                    ((cursor, keys),) = _whole(await send([("SCAN", cursor or 0, "COUNT", _PER_SCAN)]))
+                    names.update(dict.fromkeys(keys))
+                found.append((n_keys, list(names)))
+        return found
+
     async def _servers(self) -> list[Callable[[Sequence[Command]], Awaitable[list[Any]]]]:
         """How to send commands to each server that takes writes."""
         return [self._send]

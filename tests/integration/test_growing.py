@@ -86,11 +86,12 @@ async def killed_and_grown(url: str, n_shards: int, rng: np.random.Generator) ->
 
 
 @asynccontextmanager
-async def sinking(store: OnlineStore, home: Path) -> AsyncIterator[tuple[Lake, list[Batch]]]:
+async def sinking(store: OnlineStore, home: Path, max_rows: int = 20_000) -> AsyncIterator[tuple[Lake, list[Batch]]]:
     """A sink at work; its batches in the order they were committed. At the end, all that is logged is in the lake."""
     lake, batches = titles_in(home / "lake"), list[Batch]()
     settings = resolve({
-        "home": str(home), "store": {"n_shards": 4}, "sink": {"max_age_s": 0.02, "poll_s": 0.01, "claim_idle_s": 5.0},
+        "home": str(home), "store": {"n_shards": 4},
+        "sink": {"max_rows": max_rows, "max_age_s": 0.02, "poll_s": 0.01, "claim_idle_s": 5.0},
     })  # fmt: skip
     sink, over = Sink(store, lake, "tiny", settings, member="one", now_s=lambda: time.time_ns() / 1e9), asyncio.Event()
     commit = sink._sunk.commit
@@ -184,6 +185,34 @@ async def only_places_of_the_last_layout(store: RedisStore) -> None:
                 assert tag == b"{s%d" % shard_of(ProfileKey(user_id, profile_id), n_shards)
             elif rest[:2] in {b"d:", b"w:"}:
                 assert tag == b"{s%d" % (int.from_bytes(rest[2:10], "big") % n_shards)
+
+
+async def test_repeat_is_known_while_marks_are_still_in_the_shard_that_their_profile_left(url: str) -> None:
+    store, other = client(url), client(url)
+    sent = [arrival(n) for n in range(200)]
+    assert await store.append(sent) == [Verdict.ACCEPTED] * 200
+    await begun(other, 8)
+    assert await store.append(sent) == [Verdict.DUPLICATE] * 200
+    assert await store.append([*sent[:60], arrival(200)]) == [Verdict.DUPLICATE] * 60 + [Verdict.ACCEPTED]
+    await grown(other, 8)
+    assert await store.append(sent) == [Verdict.DUPLICATE] * 200
+    await store.close()
+    await other.close()
+
+
+async def test_sink_that_comes_late_takes_what_profiles_left_behind_before_what_they_did_since(
+    url: str, tmp_path: Path
+) -> None:
+    store = client(url)
+    for n_shards, n_sent in ((4, 0), (8, 400), (16, 600)):
+        await grown(store, n_shards)
+        await store.append([arrival(n) for n in range(n_sent, n_sent + 400 if not n_sent else n_sent + 200)])
+    async with sinking(client(url), tmp_path, max_rows=48) as (lake, batches):
+        pass
+    assert len(batches) > 10
+    assert in_the_order_they_were_sent(batches)
+    assert Counter(lake.events("tiny")["event_id"].to_pylist()) == Counter(f"e{n}" for n in range(800))
+    await store.close()
 
 
 async def test_all_that_is_held_of_a_profile_comes_along(url: str) -> None:
