@@ -13,11 +13,13 @@ import typer
 from rich.table import Column, Table
 
 from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_from, step, write_json
+from recray.cli.publications import register_publications
 from recray.errors import ConfigError
 from recray.settings import Settings
 from recray.stores.connect import open_store
 from recray.stores.embedded import EmbeddedStore
 from recray.stores.growing import Moved
+from recray.stores.memory_use import MemoryUse
 from recray.stores.online import OnlineStore
 from recray.stores.redis import RedisStore
 
@@ -62,8 +64,9 @@ def on_a_server(store: OnlineStore) -> RedisStore:
 
 def register(app: typer.Typer) -> None:
     """Add the group and its commands."""
-    group = typer.Typer(help="The online store: its shards and its memory.", no_args_is_help=True)
+    group = typer.Typer(help="The online store: its shards, its memory, what is published to it.", no_args_is_help=True)
     app.add_typer(group, name="store")
+    register_publications(group, store_of)
 
     @group.command()
     def grow(
@@ -109,15 +112,19 @@ def register(app: typer.Typer) -> None:
             use = memory_trial(chosen.store, made_up, events, chosen.training.seed)
         else:
             use = with_store(chosen, lambda store: on_a_server(store).memory(keys))
-        n_profiles = max(use.n_profiles, 1.0)
-        table = Table(
-            "part", *(Column(name, justify="right") for name in ("keys or entries", "bytes", "bytes per profile")), box=None
-        )
-        for part in use.parts:
-            table.add_row(part.name, f"{part.n:,.0f}", f"{part.n_bytes:,.0f}", f"{part.n_bytes / n_profiles:,.0f}")
-        console.print(table)
-        console.print(
-            f"{use.n_profiles:,.0f} profiles; looked at {use.n_looked_at:,} of {use.n_keys:,} keys; "
-            f"the servers use {use.used_bytes:,} bytes, {use.used_bytes / n_profiles:,.0f} per profile"
-        )
+        _show(use)
         write_json(json, asdict(use))
+
+
+def _show(use: MemoryUse) -> None:
+    n_profiles = max(use.n_profiles, 1.0)
+    table = Table(
+        "part", *(Column(name, justify="right") for name in ("keys or entries", "bytes", "bytes per profile")), box=None
+    )
+    for part in use.parts:
+        table.add_row(part.name, f"{part.n:,.0f}", f"{part.n_bytes:,.0f}", f"{part.n_bytes / n_profiles:,.0f}")
+    console.print(table)
+    console.print(
+        f"{use.n_profiles:,.0f} profiles; looked at {use.n_looked_at:,} of {use.n_keys:,} keys; "
+        f"the servers use {use.used_bytes:,} bytes, {use.used_bytes / n_profiles:,.0f} per profile"
+    )

@@ -85,10 +85,10 @@ class RespClient:
         with self._mapped():
             servers = await self._servers()
         for send in servers:
-            cursor = None
-            while cursor != 0:
+            reached = None
+            while reached != 0:
                 with self._mapped():
-                    ((cursor, keys),) = _whole(await send([("SCAN", cursor or 0, "COUNT", _PER_SCAN)]))
+                    ((reached, keys),) = _whole(await send([("SCAN", reached or 0, "COUNT", _PER_SCAN)]))
                 yield keys
 
     async def sample(self, most_keys: int) -> list[tuple[int, list[bytes]]]:
@@ -96,10 +96,10 @@ class RespClient:
         found: list[tuple[int, list[bytes]]] = []
         with self._mapped():
             for send in await self._servers():
-                names, cursor = dict[bytes, None](), None
+                names, reached = dict[bytes, None](), None
                 (n_keys,) = _whole(await send([("DBSIZE",)]))
-                while cursor != 0 and len(names) < most_keys:
-                    ((cursor, keys),) = _whole(await send([("SCAN", cursor or 0, "COUNT", _PER_SCAN)]))
+                while reached != 0 and len(names) < most_keys:
+                    ((reached, keys),) = _whole(await send([("SCAN", reached or 0, "COUNT", _PER_SCAN)]))
                     names.update(dict.fromkeys(keys))
                 found.append((n_keys, list(names)))
         return found

@@ -23,6 +23,7 @@ from recray.schema import EVENTS
 from recray.stores.erased import Erased, after, last_erasure
 from recray.stores.event_parts import by_day, day_is_over, in_order
 from recray.stores.log_group import order
+from recray.stores.publications import Publications
 
 _LOGGED: Final = (
     pa.field("log", pa.string(), nullable=False),
@@ -198,6 +199,7 @@ class SunkEvents:
                 held = self._rewritten(held, (part,), now_s, part.level)
         for file in held.quarantine:
             held = self._requarantined(held, file, now_s)
+        Publications(self._folder.parent, self._name).purge(erased)
         return self._replace(msgspec.structs.replace(held, n_purged=held.n_erasures))
 
     def _requarantined(self, held: Sunk, file: str, now_s: int) -> Sunk:
