@@ -32,7 +32,7 @@ from sent_events import KEYS, Sender, arrival, folded, sending, titles_in
 from valkey_cluster import started
 
 SETTINGS = StoreSettings(n_shards=4, timeout_s=5.0)
-N_KILLS = 8
+N_KILLS = 6
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["grow_process"])
 
