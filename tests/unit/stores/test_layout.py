@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -39,7 +40,7 @@ def test_profile_stays_or_goes_to_a_shard_that_no_other_left_and_never_back(dige
 def test_origin_of_a_shard_is_where_its_profiles_came_from(digest: bytes) -> None:
     layout = Layout((4, 8, 24))
     been = layout.been_in(digest)
-    for shard, before in zip(been, been[1:], strict=False):
+    for shard, before in pairwise(been):
         origin = layout.origin(shard)
         assert origin is not None
         assert origin[0] == before
