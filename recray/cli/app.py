@@ -5,13 +5,13 @@ import sys
 import typer
 from rich.markup import escape
 
-from recray.cli import bench, bundles, data, demo, doctor, profiles, serve, simulate, sink, train
+from recray.cli import bench, bundles, data, demo, doctor, profiles, serve, simulate, sink, store, train
 from recray.cli.console import errors
 from recray.errors import RecrayError
 
 app = typer.Typer(name="recray", help="A streaming-video recommendation engine on Ray.", no_args_is_help=True,
                   pretty_exceptions_enable=False, add_completion=False)  # fmt: skip
-for module in (demo, doctor, data, train, serve, sink, bundles, profiles, simulate, bench):
+for module in (demo, doctor, data, train, serve, sink, store, bundles, profiles, simulate, bench):
     module.register(app)
 
 

@@ -1,39 +1,19 @@
 """`recray explain`, `recray export`, `recray erase`: what is known about one profile or answer."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import httpx
 import typer
 
 from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_from, write_json
-from recray.cli.store import store_of
+from recray.cli.store import with_store
 from recray.errors import RequestError, StoreError
 from recray.schema import ProfileKey
 from recray.serving.sink_of_champion import champions_data
-from recray.settings import Settings
-from recray.stores.connect import open_store
 from recray.stores.lake import Lake
 from recray.stores.online import OnlineStore
 from recray.stores.privacy import erase_profile, export_profile
 from recray.stores.registry import Registry
-
-_T = TypeVar("_T")
-
-
-def with_store(settings: Settings, work: Callable[[OnlineStore], Awaitable[_T]]) -> _T:
-    """Do something with the settings' store and close it."""
-
-    async def run(url: str) -> _T:
-        store = open_store(settings.store, url)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    with store_of(settings) as url:
-        return asyncio.run(run(url))
 
 
 def register(app: typer.Typer) -> None:

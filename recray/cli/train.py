@@ -44,8 +44,7 @@ def start_ray(settings: Settings) -> None:
 def train_set(settings: Settings, data: str, *, publish: bool) -> "Outcome":
     """Train on a set of the lake, show the figures, and publish to the settings' store."""
     start_ray(settings)
-    from recray.cli.profiles import with_store
-    from recray.cli.store import store_of
+    from recray.cli.store import store_of, with_store
     from recray.stores.lake import Lake
     from recray.stores.privacy import carry_erasures
     from train_app import train

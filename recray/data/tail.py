@@ -23,13 +23,10 @@ class Tail:
     It takes memory for every event that comes between the snapshot and the last `advance`.
     """
 
-    def __init__(
-        self, lake: Lake, name: str, snapshot: Snapshot, number_of: Mapping[str, int], store: OnlineStore, n_shards: int
-    ) -> None:
+    def __init__(self, lake: Lake, name: str, snapshot: Snapshot, number_of: Mapping[str, int], store: OnlineStore) -> None:
         self._sunk = lake.sunk(name)
         self._number_of = number_of
         self._store = store
-        self._n_shards = n_shards
         self._seen = dict(snapshot.through)
         self._known = set(snapshot.sunk)
         self._words: dict[ProfileKey, list[int]] = {}
@@ -52,7 +49,7 @@ class Tail:
                 self._add_rows(await asyncio.to_thread(self._sunk.rows_after, sunk, self._seen, self._known))
                 self._known = set(self._sunk.paths(sunk))
                 self._seen |= {log: max(position, self._seen.get(log, ""), key=order) for log, position in sunk.through.items()}
-            read = [await self._read_log(shard, log_name(log_id, shard)) for shard in range(self._n_shards)]
+            read = [await self._read_log(shard, log_name(log_id, shard)) for shard in range(await self._store.n_shards())]
             if (await asyncio.to_thread(self._sunk.read)).through == sunk.through:
                 self._add_entries(log_id, read)
                 return

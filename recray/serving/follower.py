@@ -63,8 +63,7 @@ class Follower:
         self._store = store
         self._new_titles = new_titles
         self._settings = live
-        self._n_shards = settings.store.n_shards
-        self._share = max(live.max_entries // self._n_shards, 1)
+        self._n_shards = self._share = 1
         self._bounds = Bounds(live.account_titles, live.keep_days, live.most_rows, live.most_pairs)
         self._now_s = now_s
         self._versions = store.versions(TALLY)
@@ -96,6 +95,8 @@ class Follower:
         """
         counting = self._counting or await self._begin()
         self._counting = None
+        self._n_shards = await self._store.n_shards()
+        self._share = max(self._settings.max_entries // self._n_shards, 1)
         n_events, n_slates = await self._watched(counting), await self._shown(counting)
         old = self._now_s() - counting.tally.at_s >= _AT_LEAST_S
         if (n_events or n_slates or old) and not await self._publish(counting):

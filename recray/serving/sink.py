@@ -69,7 +69,7 @@ class Sink:
         self._titles: dict[str, int] = {}
         self._ready = False
         self._again = False
-        self._logs: list[str] = []
+        self._log_id = ""
         self._through: dict[int, str] = {}
         self._held: dict[int, dict[str, Entry]] = {}
         self._since_s = 0.0
@@ -123,16 +123,17 @@ class Sink:
                 await self._begin()
             await carry_erasures(self._store, self._sunk)
             n_taken = await self._take()
-            more = (await self._flush() and (n_taken >= self._share() or bool(self._held))) or not self._ready
+            flushed = await self._flush()
+            left = n_taken >= self._share() or bool(self._held) or self._group.n_kept_back() > 0
+            more = (flushed and left) or not self._ready
         await self._keep_up()
         return False
 
     async def _begin(self) -> None:
-        log_id = await self._store.log_id()
-        self._logs = [log_name(log_id, shard) for shard in range(self._n_shards)]
+        self._log_id, self._n_shards = await self._store.log_id(), await self._store.n_shards()
         self._number_titles()
         sunk = await asyncio.to_thread(self._sunk.read)
-        self._through = {shard: sunk.through.get(log, "") for shard, log in enumerate(self._logs)}
+        self._through = {shard: sunk.through.get(log_name(self._log_id, shard), "") for shard in range(self._n_shards)}
         await self._group.begin(self._through)
         await self._group.finish(self._through)
         self._held, self._again, self._ready = {}, True, True
@@ -225,16 +226,16 @@ class Sink:
                 run.again[shard] = [entry.position]
                 continue
             run.last[shard] = entry.position
-            place = logged(self._logs[shard], entry.position)
+            place = logged(log_name(self._log_id, shard), entry.position)
             if reason:
                 refused.append({**place, "profile": entry.profile, "reason": reason, "n_tries": n_tries, "entry": entry.blob})
             elif arrival is not None:
                 rows.append({**event_log.facts(arrival), **place, **_times(arrival)})
-        names = {shard: self._logs[shard] for shard in run.last}
+        names = {shard: log_name(self._log_id, shard) for shard in run.last}
         return Batch(
             rows=pa.Table.from_pylist(rows, schema=SUNK),
             quarantined=pa.Table.from_pylist(refused, schema=QUARANTINE),
-            behind={name: self._through[shard] for shard, name in names.items()},
+            behind={name: self._through.get(shard, "") for shard, name in names.items()},
             through={name: run.last[shard] for shard, name in names.items()},
         )
 

@@ -8,7 +8,7 @@ from recray.settings.kinds import Count, Knobs, Seconds, Share
 
 
 class StoreSettings(Knobs):
-    """The online store. `url` empty starts the embedded Valkey under `home`."""
+    """The online store. `url` empty starts the embedded Valkey under `home`; `n_shards` is what an empty store begins with."""
 
     url: str = ""
     port: Annotated[int, Field(ge=0, le=65535)] = 0

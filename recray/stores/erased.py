@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from recray.schema import Bools, ProfileKey
 from recray.stores.event_log import digest, erasure_mark
-from recray.stores.log_group import order
+from recray.stores.log_group import order, parted
 
 _KEY: Final = ("user_id", "profile_id")
 PLACE: Final = ("log", "logged_at_ms", "logged_no")
@@ -45,7 +45,7 @@ class Erased:
             held = self.of(ProfileKey(user_id, profile_id))
             if held is not None:
                 own = pc.and_(pc.equal(rows[key[0]], user_id), pc.equal(rows[key[1]], profile_id)).to_numpy()
-                gone |= own & ~after(rows, *held)
+                gone |= own & ~since_erasure(rows, *held)
         return rows.filter(pa.array(~gone)) if gone.any() else rows
 
     def entries(self, rows: pa.Table) -> pa.Table:
@@ -53,7 +53,7 @@ class Erased:
         kept: Bools = np.ones(rows.num_rows, np.bool_)
         for row, profile in enumerate(rows["profile"].to_pylist()):
             held = self.until.get(erasure_mark(profile).hex())
-            kept[row] = held is None or after(rows.slice(row, 1), *held)[0]
+            kept[row] = held is None or since_erasure(rows.slice(row, 1), *held)[0]
         return rows.filter(pa.array(kept))
 
 
@@ -65,3 +65,22 @@ def after(rows: pa.Table, log: str, position: str) -> Bools:
     ms, no = rows["logged_at_ms"].to_numpy(), rows["logged_no"].to_numpy()
     same = pc.equal(rows["log"], log).to_numpy()
     return same & ((ms > at_ms) | ((ms == at_ms) & (no > number)))
+
+
+def since_erasure(rows: pa.Table, log: str, position: str) -> Bools:
+    """Which rows [n_rows] bool of a profile were logged after it was erased.
+
+    A profile goes to higher shards alone: what lies in one of the same store's is later, and all other logs are earlier.
+    """
+    if "log" not in rows.column_names:
+        return np.zeros(rows.num_rows, np.bool_)
+    store, shard = parted(log)
+    later = [name for name in pc.unique(rows["log"]).to_pylist() if parted(name)[0] == store and parted(name)[1] > shard]
+    return after(rows, log, position) | pc.is_in(rows["log"], value_set=pa.array(later, pa.string())).to_numpy()
+
+
+def last_erasure(one: tuple[str, str] | None, other: tuple[str, str]) -> tuple[str, str]:
+    """Of two erasures of a profile, given by log and position, the later one; the second if they are of different stores."""
+    if one is None or parted(one[0])[0] != parted(other[0])[0]:
+        return other
+    return max(one, other, key=lambda told: (parted(told[0])[1], order(told[1])))

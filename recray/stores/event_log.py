@@ -164,7 +164,12 @@ def _escaped(part: str) -> str:
 
 def digest(key: ProfileKey) -> bytes:
     """Sixteen bytes that stand for the profile, the same in every process."""
-    return blake2b(address(key).encode(), digest_size=16).digest()
+    return digest_of_address(address(key).encode())
+
+
+def digest_of_address(address_: bytes) -> bytes:
+    """As `digest`, for a profile whose address is at hand."""
+    return blake2b(address_, digest_size=16).digest()
 
 
 def erasure_mark(profile: bytes) -> bytes:
@@ -183,12 +188,13 @@ def shard_of_digest(profile: bytes, n_shards: int) -> int:
 
 
 def dedup_marks(arrival: Arrival, profile: bytes) -> tuple[bytes, bytes]:
-    """What must both be new for an event to be accepted: twelve bytes for its event_id, sixteen for its packed form.
+    """What must both be new for an event to be accepted: 17 bytes for its event_id, 16 for its packed form.
 
-    Both belong to the profile (given as its digest): an event_id that another profile used does not hide this one's event.
+    Both begin with the first eight bytes of the profile's digest, which tell its shard: an event_id that another profile used
+    does not hide this one's event.
     """
-    by_id = blake2b(profile + arrival.event.event_id.encode(), digest_size=12).digest()
-    return by_id, profile[:8] + arrival.word.to_bytes(8, "little")
+    by_id = blake2b(profile + arrival.event.event_id.encode(), digest_size=9).digest()
+    return profile[:8] + by_id, profile[:8] + arrival.word.to_bytes(8, "little")
 
 
 def inbox_word(arrival: Arrival) -> bytes:

@@ -59,6 +59,10 @@ class LogGroup(Protocol):
         """
         ...
 
+    def n_kept_back(self) -> int:
+        """Shards that the last `take` passed over: they are given out once others are finished."""
+        ...
+
     async def held(self, limit: int) -> dict[int, list[Held]]:
         """Unfinished entries of each shard, oldest first, of all members."""
         ...
@@ -88,3 +92,13 @@ def order(position: str) -> tuple[int, int]:
 def log_name(log_id: str, shard: int) -> str:
     """How the lake names one shard's log of one store."""
     return f"{log_id}/{shard}"
+
+
+def parted(log: str) -> tuple[str, int]:
+    """The store and the shard of a log's name.
+
+    >>> parted(log_name("5f2c", 12))
+    ('5f2c', 12)
+    """
+    store, _, shard = log.rpartition("/")
+    return store, int(shard)

@@ -184,6 +184,9 @@ class MemoryStore:
         found = self._records.get(recommendation_id)
         return found[2] if found else None
 
+    async def n_shards(self) -> int:
+        return self._settings.n_shards
+
     async def events(self, shard: int, after: str, limit: int) -> list[tuple[str, dict[str, Any]]]:
         found = self._events[shard].after(after, limit)
         return [(entry.position, event_log.facts(event_log.decode_event(entry.blob))) for entry in found]

@@ -72,6 +72,9 @@ class MemoryGroup:
         found = await self._logs.entries(shard, str(number - 1), 1)
         return found[0] if found and found[0].position == str(number) else Entry(str(number), b"", b"")
 
+    def n_kept_back(self) -> int:
+        return 0
+
     async def held(self, limit: int) -> dict[int, list[Held]]:
         listed = {
             shard: [Held(str(n), owner == self._member, tries) for n, (owner, _, tries) in sorted(state.held.items())[:limit]]

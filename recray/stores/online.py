@@ -156,6 +156,10 @@ class OnlineStore(Protocol):
         """The encoded SlateServed of an answer, or None when there is none or it expired."""
         ...
 
+    async def n_shards(self) -> int:
+        """How many shards the store has now, and so how many logs of each kind; the number grows, by whole multiples."""
+        ...
+
     async def events(self, shard: int, after: str, limit: int) -> list[tuple[str, dict[str, Any]]]:
         """Up to `limit` logged events of a shard after a position ("" for the start), oldest first, with positions.
 

@@ -1,6 +1,7 @@
-"""The online store on a RESP server: standalone Redis 7 or later, or Valkey.
+"""The online store on a RESP server: Redis 7 or later, or Valkey, standalone or as a cluster.
 
-Keys (all but the last five carry their shard as hash tag, so that one script can log an event and change its profile):
+Keys (all but the last five carry their shard as hash tag, so that one script can log an event and change its profile, and every
+command stays on one slot of a cluster):
 
     {s3}p:<user>/<profile>   hash     state, inbox, settings, version, generation
     {s3}d:<mark> {s3}w:<mark>         dedup marks of an event's id and of its packed form, with TTL
@@ -8,129 +9,135 @@ Keys (all but the last five carry their shard as hash tag, so that one script ca
     {s3}a:<user>/<profile>   hash     answers kept for reuse, under a lease, with TTL
     {s3}r:<user>/<profile>   zset     recommendation ids whose record has not expired, by expiry
     {s3}erased               hash     erasures that the lake does not know, with their log position
+    {s3}epoch {s3}cuts       what the shard was brought to when the store grew, and where its log ended each time
     rec:<recommendation id>           the encoded SlateServed, with TTL; found without knowing the profile
     recray:log_id                     the name of the event log
     recray:note:<name>                a background process's notice
     recray:versions:<name>   hash     the last versions of what a background process makes (`redis_versions`)
-    recray:n_shards                   the number of shards that the data is laid out for
+    recray:n_shards                   the numbers of shards that the store had and has (`layout.py`)
 """
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from recray.errors import DataError, StoreError
 from recray.schema import ProfileKey, ProfileSettings
 from recray.settings import StoreSettings
-from recray.stores import event_log, scripts
-from recray.stores.log_group import Entry, Lag, LogGroup, order
+from recray.stores import event_log, scripts, scripts_group
+from recray.stores.growing import Moved, grow
+from recray.stores.known_layout import KnownLayout
+from recray.stores.log_group import Entry, Lag, LogGroup
+from recray.stores.memory_use import MemoryUse, memory_use
 from recray.stores.online import Arrival, Found, Keeping, ProfileRecord, Verdict, Wanted
+from recray.stores.places import Asked, Places, Rows, reading
 from recray.stores.redis_group import RedisGroup
-from recray.stores.redis_keys import Place, chunks, record_key, script_call, tag_of
+from recray.stores.redis_keys import record_key, script_call, tag_of
+from recray.stores.redis_privacy import RedisPrivacy
 from recray.stores.redis_versions import RedisVersions
-from recray.stores.resp import Command, RespClient
+from recray.stores.resp import RespClient
+from recray.stores.resp_cluster import RespCluster, is_cluster
 from recray.stores.versions import Versions
 
-T = TypeVar("T")
-
-_FIELDS: Final = (b"s", b"i", b"c", b"v", b"g")
-_LEASE_FIELDS: Final = 3
-_PER_SCRIPT: Final = 100
-"""Events or profiles that one script handles: 0.5 ms of the server's one thread."""
 _PER_ROUND_TRIP: Final = 1_000
-_LOOKED_AT: Final = 2_000
-"""Log entries that one step of export or erase reads: 1 ms of the server's one thread."""
 _COUNTED: Final = 100_000
 _settings_decoder: Final = msgspec.json.Decoder(ProfileSettings)
 
 
 class RedisStore:
-    """An `OnlineStore` on a RESP server, used from one event loop."""
+    """An `OnlineStore` on a RESP server, or on a cluster if the URL's scheme ends in `+cluster`; used from one event loop."""
 
     def __init__(self, url: str, settings: StoreSettings) -> None:
         self._settings = settings
-        self._server = RespClient(url, settings)
+        self._server = (RespCluster if is_cluster(url) else RespClient)(url, settings)
+        self._known = KnownLayout(self._server, settings)
+        self._places = Places(self._server, self._known)
+
+    async def n_shards(self) -> int:
+        return (await self._known.read()).n_shards
+
+    async def grow(self, n_shards: int, told: Callable[[Moved], None]) -> Moved:
+        """Have so many shards, as `growing.grow`."""
+        return await grow(self._server, self._known, n_shards, told)
+
+    async def memory(self, most_keys: int) -> MemoryUse:
+        """What memory goes to, as `memory_use`."""
+        return await memory_use(self._server, await self.n_shards(), most_keys)
 
     async def read(self, keys: Sequence[ProfileKey]) -> list[ProfileRecord]:
-        answers = await self._server.ask([("HMGET", self._place(key).profile, *_FIELDS) for key in keys])
+        answers = await self._places.each(keys, reading)
         return [_record(key, *answer) for key, answer in zip(keys, answers, strict=True)]
 
     async def append(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
-        calls: list[Command] = []
-        rows: list[int] = []
-        for tag, members in self._by_shard([arrival.key for arrival in arrivals]).items():
-            for chunk in chunks(members, _PER_SCRIPT):
-                keys: list[bytes] = [tag + b"events"]
-                args: list[Any] = [self._settings.dedup_ttl_s]
-                for row, place in chunk:
-                    arrival = arrivals[row]
-                    keys += (place.profile, *place.marks(arrival))
-                    args += (place.digest, event_log.inbox_word(arrival), event_log.encode_event(arrival))
-                    rows.append(row)
-                calls.append(script_call(scripts.APPEND, keys, *args))
-        accepted = [flag for answer in await self._server.ask(calls) for flag in answer]
-        verdicts = [Verdict.DUPLICATE] * len(arrivals)
-        for row, flag in zip(rows, accepted, strict=True):
-            if flag:
-                verdicts[row] = Verdict.ACCEPTED
-        return verdicts
+        def call(own: Rows) -> Asked:
+            keys: list[bytes] = [own[0][1].tag + b"events"]
+            args: list[Any] = [self._settings.dedup_ttl_s]
+            for row, place in own:
+                arrival = arrivals[row]
+                keys += (place.profile, *place.marks(arrival))
+                args += (place.digest, event_log.inbox_word(arrival), event_log.encode_event(arrival))
+            return Asked(scripts.APPEND, keys, args, of_many=True)
+
+        accepted = await self._places.each([arrival.key for arrival in arrivals], call, arrivals=arrivals)
+        return [Verdict.ACCEPTED if flag else Verdict.DUPLICATE for flag in accepted]
 
     async def settle(self, key: ProfileKey, state: bytes, n_folded_bytes: int, generation: int) -> bool:
-        call = script_call(scripts.SETTLE, [self._place(key).profile], generation, n_folded_bytes, state)
-        return bool((await self._server.ask([call]))[0])
+        args = (generation, n_folded_bytes, state)
+        return bool(await self._places.one(key, lambda place: Asked(scripts.SETTLE, [place.profile], args)))
 
     async def put_settings(self, key: ProfileKey, settings: ProfileSettings) -> int:
-        call = script_call(scripts.SETTINGS, [self._place(key).profile], msgspec.json.encode(settings))
-        return int((await self._server.ask([call]))[0])
+        args = (msgspec.json.encode(settings),)
+        return int(await self._places.one(key, lambda place: Asked(scripts.SETTINGS, [place.profile], args)))
 
     async def load(
         self, profiles: Sequence[tuple[ProfileKey, bytes, ProfileSettings]], versions: Sequence[int] | None = None
     ) -> list[bool]:
-        written = [False] * len(profiles)
+        written: list[bool] = []
         for start in range(0, len(profiles), _PER_ROUND_TRIP):
-            calls, rows = [], []
             part = profiles[start : start + _PER_ROUND_TRIP]
-            for members in self._by_shard([key for key, _, _ in part]).values():
-                for chunk in chunks(members, _PER_SCRIPT):
-                    args: list[Any] = []
-                    for row, _ in chunk:
-                        _, state, settings = part[row]
-                        args += (state, msgspec.json.encode(settings), "" if versions is None else versions[start + row])
-                        rows.append(start + row)
-                    calls.append(script_call(scripts.LOAD, [place.profile for _, place in chunk], *args))
-            for row, flag in zip(rows, (flag for answer in await self._server.ask(calls) for flag in answer), strict=True):
-                written[row] = bool(flag)
+            wanted = [""] * len(part) if versions is None else versions[start : start + _PER_ROUND_TRIP]
+
+            def call(own: Rows, part: Any = part, wanted: Any = wanted) -> Asked:
+                args: list[Any] = []
+                for row, _ in own:
+                    args += (part[row][1], msgspec.json.encode(part[row][2]), wanted[row])
+                return Asked(scripts.LOAD, [place.profile for _, place in own], args, of_many=True)
+
+            written += map(bool, await self._places.each([key for key, _, _ in part], call))
         return written
 
     async def look_up(self, wanted: Sequence[Wanted], ttl_s: int) -> list[Found]:
-        calls = []
-        for one in wanted:
-            place = self._place(one.key)
-            args = (one.name, one.new_lease, one.copy_lease, ttl_s)
-            calls.append(script_call(scripts.LOOK_UP, [place.profile, place.kept], *args))
-        return [Found(*answer) for answer in await self._server.ask(calls)]
+        def call(own: Rows) -> Asked:
+            ((row, place),) = own
+            one = wanted[row]
+            return Asked(scripts.LOOK_UP, [place.profile, place.kept], (one.name, one.new_lease, one.copy_lease, ttl_s))
+
+        return [Found(lease, blob) for lease, blob in await self._places.each([one.key for one in wanted], call, per_call=1)]
 
     async def keep(self, answers: Sequence[Keeping], most_bytes: int) -> list[bool]:
-        calls = []
-        for one in answers:
-            place = self._place(one.key)
-            calls.append(script_call(scripts.KEEP, [place.profile, place.kept], one.name, one.lease, one.blob, most_bytes))
-        return [bool(done) for done in await self._server.ask(calls)]
+        def call(own: Rows) -> Asked:
+            ((row, place),) = own
+            one = answers[row]
+            return Asked(scripts.KEEP, [place.profile, place.kept], (one.name, one.lease, one.blob, most_bytes))
+
+        return [bool(done) for done in await self._places.each([one.key for one in answers], call, per_call=1)]
 
     async def log_slates(self, slates: Sequence[tuple[str, ProfileKey, bytes]]) -> None:
-        longest = max(self._settings.slates_max_length // self._settings.n_shards, 1)
+        longest = max(self._settings.slates_max_length // (await self._known.held()).n_shards, 1)
         ttl_s = self._settings.record_ttl_s
-        calls: list[Command] = []
-        for recommendation_id, key, blob in slates:
-            place = self._place(key)
-            # The index goes first: an id without a record is harmless, a record that erase cannot find is not.
+
+        def call(own: Rows) -> Asked:
+            ((row, place),) = own
+            recommendation_id, _, blob = slates[row]
             keys = [place.tag + b"slates", place.served]
-            calls.append(script_call(scripts.SERVED, keys, place.digest, recommendation_id, blob, longest, ttl_s))
-            calls.append(("SET", record_key(recommendation_id), blob, "EX", ttl_s))
-        await self._server.ask(calls)
+            return Asked(scripts.SERVED, keys, (place.digest, recommendation_id, blob, longest, ttl_s))
+
+        # The index goes first: an id without a record is harmless, a record that erase cannot find is not.
+        records = [("SET", record_key(recommendation_id), blob, "EX", ttl_s) for recommendation_id, _, blob in slates]
+        await self._places.each([key for _, key, _ in slates], call, per_call=1, then=records)
 
     async def slate(self, recommendation_id: str) -> bytes | None:
         return (await self._server.ask([("GET", record_key(recommendation_id))]))[0]
@@ -155,7 +162,7 @@ class RedisStore:
         at_ms, _, number = through.partition("-")
         if not (at_ms.isdecimal() and number.isdecimal()):
             raise StoreError(f"log position is {through!r}; expected one that this store gave")
-        return int((await self._server.ask([script_call(scripts.TRIM, [tag_of(shard) + b"events"], through)]))[0])
+        return int((await self._server.ask([script_call(scripts_group.TRIM, [tag_of(shard) + b"events"], through)]))[0])
 
     async def log_id(self) -> str:
         made = uuid.uuid4().hex[:12]
@@ -163,21 +170,21 @@ class RedisStore:
         return held.decode()
 
     def group(self, name: str, member: str, claim_idle_s: float) -> LogGroup:
-        return RedisGroup(self._server, [tag + b"events" for tag in self._tags()], name, member, claim_idle_s)
+        return RedisGroup(self._server, self._known, name, member, claim_idle_s)
 
     async def disband(self, group: str) -> None:
-        await self._server.ask([script_call(scripts.DISBAND, [tag + b"events"], group) for tag in self._tags()])
+        await self._server.ask([script_call(scripts_group.DISBAND, [tag + b"events"], group) for tag in await self._tags()])
 
     def versions(self, name: str) -> Versions:
         return RedisVersions(self._server, b"recray:versions:" + name.encode())
 
     async def lag(self, group: str) -> Lag:
-        calls = [script_call(scripts.LAG, [tag + b"events"], group, _COUNTED) for tag in self._tags()]
+        calls = [script_call(scripts_group.LAG, [tag + b"events"], group, _COUNTED) for tag in await self._tags()]
         answers = await self._server.ask(calls)
         return Lag(sum(n for n, _ in answers), max(ms for _, ms in answers) / 1_000)
 
     async def erasures(self) -> dict[bytes, tuple[int, str]]:
-        answers = await self._server.ask([("HGETALL", tag + b"erased") for tag in self._tags()])
+        answers = await self._server.ask([("HGETALL", tag + b"erased") for tag in await self._tags()])
         return {mark: (shard, at.decode()) for shard, held in enumerate(answers) for mark, at in held.items()}
 
     async def forget_erasures(self, known: Mapping[bytes, tuple[int, str]]) -> None:
@@ -190,63 +197,20 @@ class RedisStore:
     async def noted(self, name: str) -> bytes | None:
         return (await self._server.ask([("GET", f"recray:note:{name}")]))[0]
 
-    def _tags(self) -> list[bytes]:
-        return [tag_of(shard) for shard in range(self._settings.n_shards)]
+    async def _tags(self) -> list[bytes]:
+        return [tag_of(shard) for shard in range(await self.n_shards())]
 
     async def export(self, key: ProfileKey) -> dict[str, Any]:
-        place = self._place(key)
         (record,) = await self.read([key])
-        events = [blob for _, blob, _ in await self._owned(place, b"events")]
-        slates = {name: blob for _, blob, name in await self._owned(place, b"slates")}
-        unexpired = [name for name in await self._unexpired(place) if name not in slates]
-        records = await self._server.ask([("GET", b"rec:" + name) for name in unexpired])
-        slates |= {name: blob for name, blob in zip(unexpired, records, strict=True) if blob is not None}
-        (kept,) = await self._server.ask([("HGETALL", place.kept)])
-        answers = [blob for name, blob in kept.items() if len(name) > 1]
-        return event_log.exported(key, record, events, slates.values(), answers)
+        return await RedisPrivacy(self._server, self._known, self._places).export(key, record)
 
     async def erase(self, key: ProfileKey) -> dict[str, int]:
-        place = self._place(key)
-        unexpired = await self._unexpired(place)
-        keys = [place.profile, place.served, place.tag + b"events", place.tag + b"erased"]
-        erasing = script_call(scripts.ERASE, keys, event_log.erasure_mark(place.digest))
-        # Answers go after the profile: a lease that a look-up gives meanwhile stands for a state that is gone, and goes too.
-        n_fields, (n_profiles, last), _ = await self._server.ask([("HLEN", place.kept), erasing, ("UNLINK", place.kept)])
-        until = order(last.decode())
-        events = [entry for entry in await self._owned(place, b"events") if order(entry[0].decode()) <= until]
-        slates = await self._owned(place, b"slates")
-        await self._drop("XDEL", place.tag + b"events", [position for position, _, _ in events])
-        await self._drop("XDEL", place.tag + b"slates", [position for position, _, _ in slates])
-        served = {*unexpired, *(name for _, _, name in slates)}
-        await self._server.ask([("UNLINK", b"rec:" + name) for name in served])
-        arrivals = [event_log.readable(blob) for _, blob, _ in events]
-        marks = [mark for arrival in arrivals if arrival is not None for mark in place.marks(arrival)]
-        n_marks = await self._drop("UNLINK", None, marks)
-        n_answers = max(n_fields - _LEASE_FIELDS, 0)
-        return {"profiles": n_profiles, "events": len(events), "slates": len(served), "answers": n_answers, "marks": n_marks}
-
-    async def _unexpired(self, place: Place) -> list[bytes]:
-        (found,) = await self._server.ask([("ZRANGE", place.served, 0, -1)])
-        return list(found)
-
-    async def _owned(self, place: Place, log: bytes) -> list[tuple[bytes, bytes, bytes]]:
-        owned: list[tuple[bytes, bytes, bytes]] = []
-        start = b"-"
-        while start != b"(":
-            call = script_call(scripts.OWNED, [place.tag + log], start, _LOOKED_AT, place.digest)
-            ((last, found),) = await self._server.ask([call])
-            owned += (tuple(entry) for entry in found)
-            start = b"(" + last
-        return owned
-
-    async def _drop(self, command: str, log: bytes | None, names: Sequence[bytes]) -> int:
-        head = (command,) if log is None else (command, log)
-        return sum(await self._server.ask([(*head, *chunk) for chunk in chunks(names, _PER_ROUND_TRIP)]))
+        return await RedisPrivacy(self._server, self._known, self._places).erase(key)
 
     async def scrub(self) -> bool:
         """As promised by `OnlineStore`; a server without an append-only file has nothing to rewrite and writes one."""
         try:
-            await self._server.ask([("BGREWRITEAOF",)])
+            await self._server.ask_everywhere(("BGREWRITEAOF",))
         except StoreError as problem:
             if "already in progress" in str(problem):
                 return False
@@ -255,21 +219,11 @@ class RedisStore:
 
     async def ping(self) -> float:
         started_s = time.perf_counter()
-        await self._server.ask([("PING",)])
+        await self._server.ask_everywhere(("PING",))
         return time.perf_counter() - started_s
 
     async def close(self) -> None:
         await self._server.close()
-
-    def _place(self, key: ProfileKey) -> Place:
-        return Place.of(key, self._settings.n_shards)
-
-    def _by_shard(self, keys: Sequence[ProfileKey]) -> dict[bytes, list[tuple[int, Place]]]:
-        groups: dict[bytes, list[tuple[int, Place]]] = {}
-        for row, key in enumerate(keys):
-            place = self._place(key)
-            groups.setdefault(place.tag, []).append((row, place))
-        return groups
 
 
 def _record(

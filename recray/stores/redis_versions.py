@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from recray.stores import scripts
+from recray.stores import scripts_versions
 from recray.stores.redis_keys import script_call
 from recray.stores.resp import RespClient
 from recray.stores.versions import Version
@@ -26,9 +26,9 @@ class RedisVersions:
         return None if value is None else Version(number, value)
 
     async def resume(self) -> tuple[Version, bytes] | None:
-        (found,) = await self.server.ask([script_call(scripts.RESUME, [self.key])])
+        (found,) = await self.server.ask([script_call(scripts_versions.RESUME, [self.key])])
         return (Version(int(found[0]), found[1]), found[2]) if found else None
 
     async def publish(self, version: Version, memory: bytes, n_kept: int) -> bool:
-        call = script_call(scripts.PUBLISH, [self.key], version.number, version.value, memory, n_kept)
+        call = script_call(scripts_versions.PUBLISH, [self.key], version.number, version.value, memory, n_kept)
         return bool((await self.server.ask([call]))[0])

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 
 from recray.errors import DataError
 from recray.schema import EVENTS
-from recray.stores.erased import Erased, after
+from recray.stores.erased import Erased, after, last_erasure
 from recray.stores.event_parts import by_day, day_is_over, in_order
 from recray.stores.log_group import order
+from recray.stores.publications import Publications
 
 _LOGGED: Final = (
     pa.field("log", pa.string(), nullable=False),
@@ -137,7 +138,7 @@ class SunkEvents:
             return
         with self._alone():
             held = self.read()
-            erased = {**held.erased, **{mark.hex(): until for mark, until in marks.items()}}
+            erased = {**held.erased, **{m.hex(): last_erasure(held.erased.get(m.hex()), until) for m, until in marks.items()}}
             self._replace(msgspec.structs.replace(held, erased=erased, n_erasures=held.n_erasures + 1))
 
     def upkeep(self, now_s: int, merge_parts: int, late_s: int, retired_s: float) -> None:
@@ -198,6 +199,7 @@ class SunkEvents:
                 held = self._rewritten(held, (part,), now_s, part.level)
         for file in held.quarantine:
             held = self._requarantined(held, file, now_s)
+        Publications(self._folder.parent, self._name).purge(erased)
         return self._replace(msgspec.structs.replace(held, n_purged=held.n_erasures))
 
     def _requarantined(self, held: Sunk, file: str, now_s: int) -> Sunk:

@@ -22,6 +22,7 @@ from recray.stores.memory import MemoryStore
 from recray.stores.online import Arrival, Found, Keeping, OnlineStore, ProfileRecord, Verdict, Wanted
 from recray.stores.redis import RedisStore
 from recray.stores.versions import Version
+from valkey_cluster import ValkeyCluster, started
 
 SETTINGS = StoreSettings(n_shards=4, timeout_s=5.0)
 ANNA = ProfileKey("anna", "main")
@@ -45,14 +46,25 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
         yield server
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]:
+    with started(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[OnlineStore]:
     if request.param == "memory":
         yield MemoryStore(SETTINGS, lambda: 0.0)
         return
-    url = request.getfixturevalue("valkey").url
-    async with redis.asyncio.Redis.from_url(url) as client:
-        await client.flushall()
+    if request.param == "redis":
+        url = request.getfixturevalue("valkey").url
+        async with redis.asyncio.Redis.from_url(url) as client:
+            await client.flushall()
+    else:
+        running = request.getfixturevalue("cluster")
+        running.flush()
+        url = running.url
     opened = RedisStore(url, SETTINGS)
     yield opened
     await opened.close()

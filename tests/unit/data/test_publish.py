@@ -64,7 +64,7 @@ class World:
 
     def publisher(self) -> Publisher:
         snapshot = self.lake.snapshot("tiny")
-        tail = Tail(self.lake, "tiny", snapshot, NUMBER_OF, self.store, 2)
+        tail = Tail(self.lake, "tiny", snapshot, NUMBER_OF, self.store)
         return Publisher(self.store, tail, self.lake.sunk("tiny"), snapshot.erased)
 
     async def holds_everything_once(self) -> None:
