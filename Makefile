@@ -11,9 +11,7 @@ PINS := constraints/cpu-py311.txt
 RESULTS := docs/results
 FAST := tests/unit tests/contracts tests/parity tests/architecture
 
-# Explicit everywhere: a token left in the home folder would otherwise switch authentication on for local clusters.
 export RAY_USAGE_STATS_ENABLED := 0
-export RAY_AUTH_MODE := disabled
 export WANDB_MODE := offline
 export RAY_DATA_DISABLE_PROGRESS_BARS := 1
 
