@@ -20,6 +20,7 @@ from recray.errors import ConfigError, DataError
 from recray.experiments.assign import DEFAULT_RANKER
 from recray.features import fold
 from recray.schema import Kind, ProfileKey, ProfileSettings, word
+from recray.serving.asking import Asked
 from recray.settings import Settings
 from recray.simulation.audience import profiles_of
 from recray.stores.connect import open_store
@@ -63,6 +64,12 @@ class Prepared:
             raise ConfigError(f"endpoint is {endpoint!r}; expected flat or homepage")
         who = ({"user_id": key.user_id, "profile_id": key.profile_id} for key in self.keys)
         return [f"/api/v1/recommendations/{page}?{urlencode(one | asked)}" for one in who]
+
+    def asked(self, key: ProfileKey, endpoint: str) -> Asked:
+        """The same request as the path of HTTP makes of one profile."""
+        if endpoint == "homepage":
+            return Asked(endpoint, key.user_id, key.profile_id, _SHOWN, _ROWS)
+        return Asked("category", key.user_id, key.profile_id, _SHOWN, category=self.kind)
 
     def settings_file(self, **serving: object) -> Path:
         """The settings as a file that only this user may read (they hold the store's password), with serving's differences."""

@@ -29,13 +29,17 @@ class StoredProfiles:
 
     async def profiles(self, keys: Sequence[ProfileKey]) -> Profiles:
         """Up-to-date states; a profile without consent is answered as if it had no history."""
-        records = await self.store.read(keys)
-        return columns(
-            [_state(record) for record in records],
-            [record.settings for record in records],
-            [record.version for record in records],
-            [record.state if record.settings.consent and not record.inbox else None for record in records],
-        )
+        return profiles_of_records(await self.store.read(keys))
+
+
+def profiles_of_records(records: Sequence[ProfileRecord]) -> Profiles:
+    """What the store holds of a batch of profiles, decoded."""
+    return columns(
+        [_state(record) for record in records],
+        [record.settings for record in records],
+        [record.version for record in records],
+        [record.state if record.settings.consent and not record.inbox else None for record in records],
+    )
 
 
 def _state(record: ProfileRecord) -> ProfileState:

@@ -14,7 +14,7 @@ from recray.settings.knobs import Settings
 SCALES: Final[Mapping[Scale, Mapping[str, Mapping[str, Any]]]] = {
     "smoke": {
         "sources": {"factors": 16, "als_iterations": 5, "n_reference_profiles": 500, "content_dim": 16},
-        "sequence": {"dim": 32, "epochs": 2, "max_length": 50},
+        "sequence": {"dim": 32, "epochs": 2, "max_length": 30},
         "deep": {"epochs": 2},
         "boosted": {"n_trees": 40},
         "examples": {"n_requests": 1_000, "per_profile": 5, "n_negatives": 30},
