@@ -3,6 +3,7 @@
 import typer
 
 from recray.cli.bench_faults import register_faults
+from recray.cli.bench_freshness import register_freshness
 from recray.cli.bench_quality import register_quality
 from recray.cli.bench_serve import register_serve
 
@@ -14,3 +15,4 @@ def register(app: typer.Typer) -> None:
     register_quality(group)
     register_serve(group)
     register_faults(group)
+    register_freshness(group)
