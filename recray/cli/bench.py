@@ -6,6 +6,7 @@ from recray.cli.bench_faults import register_faults
 from recray.cli.bench_freshness import register_freshness
 from recray.cli.bench_quality import register_quality
 from recray.cli.bench_serve import register_serve
+from recray.cli.bench_session import register_session
 
 
 def register(app: typer.Typer) -> None:
@@ -16,3 +17,4 @@ def register(app: typer.Typer) -> None:
     register_serve(group)
     register_faults(group)
     register_freshness(group)
+    register_session(group)

@@ -1,4 +1,4 @@
-"""What an example may know: nothing from its moment on. Checked where examples and judged requests are made, whoever made them."""
+"""What an example may know: nothing from its moment on. Checked where examples and judged requests are made of it."""
 
 from collections.abc import Sequence
 from typing import Protocol
