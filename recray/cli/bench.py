@@ -4,6 +4,7 @@ import typer
 
 from recray.cli.bench_faults import register_faults
 from recray.cli.bench_freshness import register_freshness
+from recray.cli.bench_parity import register_parity
 from recray.cli.bench_quality import register_quality
 from recray.cli.bench_serve import register_serve
 from recray.cli.bench_session import register_session
@@ -18,3 +19,4 @@ def register(app: typer.Typer) -> None:
     register_faults(group)
     register_freshness(group)
     register_session(group)
+    register_parity(group)
