@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -48,8 +49,10 @@ async def steady(ours: Served, ledger: Ledger, rates: Rates) -> dict[str, Any]:
     lines = [line_to(ours) for _ in range(_N_PAGES + _N_EVENTS + _N_SAMPLED)]
     shown = Shown(ledger, np.random.default_rng([rates.seed, 1]), secrets.token_hex(6))
     run = _Run(dict(zip(ours.prepared.keys, ours.prepared.paths("homepage"), strict=True)), shown, rates, lines)
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
     try:
         await run.drive()
+        client = round((time.process_time() - began_cpu_s) / (time.perf_counter() - began_s), 3)
         n_again = await shown.shown_again(lines[0])
     finally:
         run.close()
@@ -62,6 +65,7 @@ async def steady(ours: Served, ledger: Ledger, rates: Rates) -> dict[str, Any]:
         "event_to_recommendation_ms": {"p50": span["p50_ms"], "p99": span["p99_ms"]},
         "events": {"rate_per_s": rates.events, **sampled, **figures(run.events)},
         "recommendations": {"rate_per_s": rates.pages, **figures(run.pages)},
+        "client_cpu_share": client,
     }
 
 
