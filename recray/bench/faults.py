@@ -39,7 +39,7 @@ THINK_S: Final = 0.2
 _AWAY_S: Final = 3.0
 _READY_S: Final = 90.0
 _LOOK_S: Final = 0.1
-_PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 30.0
 """Of whoever reads the log when all is over."""
 Say = Callable[[str], None]
 
@@ -142,14 +142,25 @@ async def measure(ours: Served, faults: Iterable[Fault], plan: Plan, say: Say) -
     found = {}
     for fault in faults:
         await whole(ours)
-        found[fault.name] = one = await _under(ours, fault, plan)
+        found[fault.name] = one = await _measured(ours, fault, plan)
         say(f"{fault.name}: {line(one)}")
     return found
 
 
-async def _under(ours: Served, fault: Fault, plan: Plan) -> dict[str, Any]:
-    loop = asyncio.get_running_loop()
-    ledger, stop = Ledger(loop.time), asyncio.Event()
+async def _measured(ours: Served, fault: Fault, plan: Plan) -> dict[str, Any]:
+    ledger = Ledger(asyncio.get_running_loop().time)
+    met = await under(ours, ledger, fault, plan)
+    settings = ours.prepared.settings.store.model_copy(update={"timeout_s": PATIENCE_S})
+    store = open_store(settings, settings.url)
+    try:
+        return met | await ledger.kept(store, settings.n_shards)
+    finally:
+        await store.close()
+
+
+async def under(ours: Served, ledger: Ledger, fault: Fault, plan: Plan) -> dict[str, Any]:
+    """What viewers got around one fault: requests by how they ended, `recovery_s`, and p99. The ledger holds what they sent."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
     traffic_settings = TrafficSettings(think_s=THINK_S)
     lasts_s = plan.before_s + plan.most_s + plan.after_s
     load = Load(ours.viewers, Rate((Piece(plan.rate, plan.rate, lasts_s),)), plan.seed, secrets.token_hex(6), traffic_settings)
@@ -170,14 +181,8 @@ async def _under(ours: Served, fault: Fault, plan: Plan) -> dict[str, Any]:
             one.close()
     with suppress(DataError):
         await whole(ours)
-    settings = ours.prepared.settings.store.model_copy(update={"timeout_s": _PATIENCE_S})
-    store = open_store(settings, settings.url)
-    try:
-        kept = await ledger.kept(store, settings.n_shards)
-    finally:
-        await store.close()
     recovery_s = None if whole_s is None else round(whole_s - fault_s, 3)
-    return figures(traffic) | kept | {"recovery_s": recovery_s} | _p99_around(traffic, fault_s, whole_s)
+    return figures(traffic) | {"recovery_s": recovery_s} | _p99_around(traffic, fault_s, whole_s)
 
 
 async def _recovered(ledger: Ledger, since_s: float, healed_s: float, until_s: float) -> float | None:

@@ -1,8 +1,9 @@
 """What viewers were told while a part failed: which answers were whole, and which events were acknowledged."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -96,12 +97,20 @@ class Ledger:
         answered = now_s >= end_s and all(sent_s > end_s for sent_s in self._under_way.values())
         return at_s if answered and any(at_s < one <= end_s for one in reversed(self._whole)) else None
 
+    @property
+    def n_acknowledged(self) -> int:
+        """Events that were acknowledged so far, whatever the verdict."""
+        return len(self.accepted) + len(self.duplicates.keys() - self.accepted.keys())
+
     async def kept(self, store: OnlineStore, n_shards: int) -> dict[str, int]:
         """Of the acknowledged events: how many, how many of them the store's log lacks, and how many it has more than once.
 
         An event that was called a duplicate counts as there when the log has it, or the same fact of another report.
         """
-        ids, facts = await logged(store, n_shards)
+        return self.found(*await logged(store, n_shards))
+
+    def found(self, ids: Counter[str], facts: set[Fact]) -> dict[str, int]:
+        """As `kept`, in events whose ids and facts these are."""
         lost = sum(event_id not in ids for event_id in self.accepted)
         lost += sum(event_id not in ids and fact not in facts for event_id, fact in self.duplicates.items())
         acknowledged = self.accepted.keys() | self.duplicates.keys()
@@ -109,12 +118,17 @@ class Ledger:
         return {"acknowledged": len(acknowledged), "lost": lost, "duplicated": twice}
 
 
-async def logged(store: OnlineStore, n_shards: int) -> tuple[Counter[str], set[Fact]]:
-    """Ids of the events in the store's log with how often each stands there, and their facts."""
+async def logged(
+    store: OnlineStore, n_shards: int, behind: Mapping[int, str] = MappingProxyType({})
+) -> tuple[Counter[str], set[Fact]]:
+    """Ids of the events in the store's log with how often each stands there, and their facts.
+
+    `behind` is a position of each shard after which is looked; a shard that it does not name is looked through from its start.
+    """
     ids: Counter[str] = Counter()
     facts: set[Fact] = set()
     for shard in range(n_shards):
-        after = ""
+        after = behind.get(shard, "")
         while found := await store.events(shard, after, _CHUNK):
             after = found[-1][0]
             for _, event in found:

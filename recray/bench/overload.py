@@ -16,6 +16,7 @@ from recray.schema import ProfileKey
 from recray.simulation.http_client import Connection, Reply, Target, connected
 from recray.simulation.loops import Lanes, closed_loop, percentiles_ms
 from recray.simulation.rate import arrivals
+from recray.simulation.sessions import FEEDBACK_PATH
 from recray.simulation.traffic import Fate, fate_of
 
 FACTOR: Final = 2.0
@@ -23,7 +24,6 @@ _PEAK_CONNECTIONS: Final = (8, 16, 32)
 _CONNECTIONS: Final = 256
 _FEEDBACK_PER_S: Final = 5.0
 _DRAIN_S: Final = 10.0
-_FEEDBACK: Final = "/api/v1/recommendations/feedback"
 
 
 @dataclass
@@ -140,6 +140,6 @@ async def _told(target: Target, keys: Sequence[ProfileKey], content_id: str, sec
         await asyncio.sleep(max(due_s - loop.time(), 0.0))
         key = keys[number % len(keys)]
         event = {"user_id": key.user_id, "profile_id": key.profile_id, "content_id": content_id, "action": "click"}
-        met.add(await connection.post(_FEEDBACK, msgspec.json.encode(event)), loop.time() - due_s)
+        met.add(await connection.post(FEEDBACK_PATH, msgspec.json.encode(event)), loop.time() - due_s)
     connection.close()
     return met

@@ -49,6 +49,7 @@ class Prepared:
     kind: str
     content_id: str
     response_cache: bool = False
+    sink_served: bool = False
 
     def paths(self, endpoint: str) -> list[str]:
         """One request per profile: `flat` a list of 20 titles of the catalogue's commonest kind, `homepage` 10 rows of 20.
@@ -76,8 +77,8 @@ class Prepared:
         found = self.settings.model_dump(mode="json")
         # Peers refuse nobody; whoever refused some would look faster for it.
         found["serving"] |= {"response_cache": self.response_cache, "most_delay_ms": _PATIENCE_MS} | serving
-        # What is measured must not become somebody's training data.
-        found["sink"]["served"] = False
+        # What is measured must not become somebody's training data: only who has a lake of its own has a sink.
+        found["sink"]["served"] = self.sink_served
         file = self.folder / "settings.yaml"
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             json.dump(found, out)

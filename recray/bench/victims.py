@@ -16,7 +16,7 @@ from recray.errors import DataError
 from recray.experiments.assign import DEFAULT_RANKER
 from recray.stores.embedded import EmbeddedStore
 
-Part = Literal["gateway", "features", "candidates", "ranker", "controller", "haproxy", "store"]
+Part = Literal["gateway", "features", "candidates", "ranker", "controller", "haproxy", "store", "sink"]
 Harm = Literal["killed", "frozen"]
 _REPLICA: Final = "ray::ServeReplica:recray:"
 _TITLES: Final[dict[Part, str]] = {
@@ -26,6 +26,7 @@ _TITLES: Final[dict[Part, str]] = {
     "ranker": f"{_REPLICA}Ranker-{DEFAULT_RANKER}",
     "controller": "ray::ServeController",
     "haproxy": "haproxy",
+    "sink": f"{_REPLICA}Sink",
 }
 _STATS_S: Final = 2.0
 

@@ -3,9 +3,12 @@
 import typer
 
 from recray.cli.bench_faults import register_faults
+from recray.cli.bench_freshness import register_freshness
+from recray.cli.bench_parity import register_parity
 from recray.cli.bench_parts import register_parts
 from recray.cli.bench_quality import register_quality
 from recray.cli.bench_serve import register_serve
+from recray.cli.bench_session import register_session
 
 
 def register(app: typer.Typer) -> None:
@@ -16,3 +19,6 @@ def register(app: typer.Typer) -> None:
     register_serve(group)
     register_faults(group)
     register_parts(group)
+    register_freshness(group)
+    register_session(group)
+    register_parity(group)

@@ -19,6 +19,7 @@ from ray.util.annotations import RayDeprecationWarning
 from recray.bundle import Bundle, from_bytes
 from recray.candidates.generate import CandidateStage
 from recray.data.grouped import as_moments
+from recray.data.leaks import refuse_later_items
 from recray.data.replay import Moment, asked
 from recray.features.vectorize import RankerInput, ranker_input
 from recray.ranking.ranker import Examples
@@ -44,8 +45,13 @@ class Proposer:
         self.stage = CandidateStage(self.bundle.items, self.bundle.text, self.bundle.sources, self.settings[0])
 
     def __call__(self, table: pa.Table) -> dict[str, Any]:
-        """Arrays of the requests that have at least one target among their candidates."""
+        """Arrays of the requests that have at least one target among their candidates.
+
+        Raises:
+            DataError: a moment's state or the bundle's title features know something later than the moment.
+        """
         replayed = as_moments(table)
+        refuse_later_items(replayed, self.bundle.items.as_of_s)
         settings = [self.known.get(moment.key, ProfileSettings()) for moment in replayed]
         requests, profiles = asked(replayed, settings, 10)
         candidates = self.stage.generate(requests, profiles)

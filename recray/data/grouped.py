@@ -13,9 +13,8 @@ import ray.data
 
 from recray.catalog.titles import words as packed
 from recray.data.replay import Draw, Moment, moments
+from recray.data.states import state_of
 from recray.errors import DataError
-from recray.features import fold
-from recray.features.fold import ProfileState
 from recray.schema import Objective, ProfileKey, ProfileSettings, Words
 from recray.stores.erased import PLACE, Erased
 from recray.stores.event_parts import first_rows, in_order
@@ -63,7 +62,7 @@ def folded(snapshot: Snapshot, number_of: Mapping[str, int], n_blocks: int) -> "
 
 def _fold_profile(events: pa.Table, number_of: Any, repeats: bool) -> pa.Table:
     """All events of one profile -> its encoded state."""
-    state = fold.encode(fold.fold(ProfileState(), _words(events, number_of, repeats)))
+    state = state_of(_words(events, number_of, repeats))
     return events.select(_KEY).slice(0, 1).append_column("state", pa.array([state], pa.binary()))
 
 

@@ -1,7 +1,7 @@
 """History played back: the requests that would have been asked just before something was watched, with the state as of then.
 
 Point in time by construction: a replayed state is folded from events strictly before its moment, by the same fold that
-serving uses.
+serving uses. Whatever made a moment, it is checked for that again where requests are made of it (`leaks`).
 """
 
 import zlib
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recray.data.leaks import refuse_later_states
 from recray.features import fold
 from recray.features.fold import ProfileState
 from recray.features.profiles import FINISHED, Profiles, columns
@@ -110,8 +111,13 @@ def _outcomes(words: Words, horizon: int) -> tuple[Ints, Floats]:
 
 
 def asked(replayed: Sequence[Moment], settings: Sequence[ProfileSettings], n_items: int) -> tuple[Requests, Profiles]:
-    """Replayed moments as the batch that serving would have seen: homepage requests for `n_items`, watched titles excluded."""
-    n = len(replayed)
+    """Replayed moments as the batch that serving would have seen: homepage requests for `n_items`, watched titles excluded.
+
+    Raises:
+        DataError: a state knows something of its moment or later.
+    """
+    n, states = len(replayed), [fold.decode(moment.state) for moment in replayed]
+    refuse_later_states(replayed, states)
     requests = Requests(
         keys=[moment.key for moment in replayed],
         ids=[f"replay-{moment.key}-{moment.at_s}" for moment in replayed],
@@ -127,4 +133,4 @@ def asked(replayed: Sequence[Moment], settings: Sequence[ProfileSettings], n_ite
         query=[""] * n,
         category=[""] * n,
     )
-    return requests, columns([fold.decode(moment.state) for moment in replayed], settings)
+    return requests, columns(states, settings)

@@ -22,6 +22,7 @@ from recray.simulation.viewing import EXAMINED_DECAY, SHOWN
 FEEDBACK: Final = "feedback"
 ENDPOINTS: Final = (*(word(page) for page in Page), FEEDBACK)
 _BASE: Final = "/api/v1/recommendations"
+FEEDBACK_PATH: Final = f"{_BASE}/{FEEDBACK}"
 _ROW_DECAY: Final = 0.35
 _VISIBLE_ROWS: Final = 3
 """A homepage shows so many rows before anyone scrolls; the first titles of each are visible."""
@@ -157,7 +158,7 @@ class _Visit:
                 self._event(strips[row][position], action, measured, recommendation_id, (row, position))
                 for action, (row, position), measured in reported
             ]
-            return Step(self._think_s(), Ask(FEEDBACK, f"{_BASE}/feedback", msgspec.json.encode(events)) if events else None)
+            return Step(self._think_s(), Ask(FEEDBACK, FEEDBACK_PATH, msgspec.json.encode(events)) if events else None)
 
         yield step(*((Action.IMPRESSION, place, {}) for place in visible))
         # The first share of the interval plays, the next likes, then hides; the rest leaves the page as it is.

@@ -1,8 +1,11 @@
 """Work on what an earlier run left: judging a stored bundle, and the data that searches fit on."""
 
-from recray.bundle import from_bytes
+from dataclasses import dataclass
+
+from recray.bundle import Bundle, from_bytes
 from recray.data.grouped import replay
-from recray.data.history import open_history
+from recray.data.history import History, open_history
+from recray.data.replay import Moment
 from recray.settings import Settings
 from recray.stores.lake import Lake
 from recray.stores.registry import Registry
@@ -20,8 +23,29 @@ from recray.training.run import (
 from recray.training.search import SearchData
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A stored bundle, a data set, and moments of its last period."""
+
+    bundle: Bundle
+    history: History
+    moments: list[Moment]
+
+
 def evaluate_stored(settings: Settings, data: str, name: str, say: Say) -> dict[str, dict[str, float]]:
     """Figures of a stored bundle on the last period of a data set."""
+    there = replayed(settings, data, name, say)
+    judged = evaluate(there.bundle, there.moments, there.history, settings)
+    return {name: one.figures for name, one in judged.items()}
+
+
+def replayed(settings: Settings, data: str, name: str, say: Say) -> Replayed:
+    """A stored bundle and the moments on which it is judged, the same ones every time.
+
+    Raises:
+        ModelError: no such bundle, or one of other feature views.
+        DataError: no such set.
+    """
     registry = Registry(settings.registry_dir)
     bundle_id = registry.resolve(name)
     manifest, files = registry.read(bundle_id)
@@ -32,11 +56,10 @@ def evaluate_stored(settings: Settings, data: str, name: str, say: Say) -> dict[
         )
     }
     bound_data(settings)
-    replayed = replay(history.snapshot, history.number_of, draw, settings.training.n_blocks)
-    moments = limited(replayed, TEST, settings.evaluation.n_requests)
+    rows = replay(history.snapshot, history.number_of, draw, settings.training.n_blocks)
+    moments = limited(rows, TEST, settings.evaluation.n_requests)
     say(f"replayed {len(moments)} moments")
-    judged = evaluate(from_bytes(bundle_id, manifest, files), moments, history, settings)
-    return {name: one.figures for name, one in judged.items()}
+    return Replayed(from_bytes(bundle_id, manifest, files), history, moments)
 
 
 def search_data(settings: Settings, data: str, say: Say) -> SearchData:

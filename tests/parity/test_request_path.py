@@ -1,6 +1,7 @@
 """One request path: the same answer in a batch or alone, before and after a bundle is saved, and when it is made again."""
 
 import asyncio
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,14 @@ import pytest
 
 from bundle_world import NOW_S, BundleWorld
 from recray.features import fold
-from recray.features.vectorize import user_matrix
+from recray.features.vectorize import RankerInput
 from recray.pages.answer import written
-from recray.recommend import STAGES, recommend
-from recray.schema import ProfileKey, Requests
+from recray.recommend import STAGES, Ranking, recommend
+from recray.schema import Floats, ProfileKey, Requests
 from recray.serving.asking import Asked, one
 from recray.serving.feedback import Feedback
 from recray.serving.service import Service
-from recray.stores.event_log import decode_slate
+from recray.stores.event_log import decode_slate, shard_of
 
 STRANGER = ProfileKey("nobody", "main")
 
@@ -102,25 +103,49 @@ async def test_an_explanation_makes_the_very_same_answer_again_even_after_the_vi
     assert [item["content_id"] for item in why["items"]] == shown
 
 
-async def test_the_vector_that_served_a_request_is_rebuilt_from_its_log_bit_for_bit(world: BundleWorld) -> None:
+@dataclass
+class Recording:
+    """A `Ranking` that keeps every input it was given."""
+
+    ranking: Ranking
+    given: list[RankerInput] = field(default_factory=list)
+
+    async def predict(self, bundle_id: str, ranker: str, batch: RankerInput) -> Floats:
+        self.given.append(batch)
+        return await self.ranking.predict(bundle_id, ranker, batch)
+
+
+def columns_of(batch: RankerInput) -> list[bytes]:
+    return [getattr(batch, name).tobytes() for name in ("user", "match", "items", "history")]
+
+
+async def test_the_vectors_that_served_a_request_are_rebuilt_from_the_logs_bit_for_bit(world: BundleWorld) -> None:
     store = await world.store()
-    app = service(world, store)
+    parts = world.parts(store)
+    recording = Recording(parts.ranking)
+    ids = iter(f"id-{n}" for n in range(1_000))
+    app = world.service(replace(parts, ranking=recording), store, new_id=lambda: next(ids))
     key = next(iter(world.states))
+
+    async def told(title: int, *actions: str) -> None:
+        who = {"user_id": key.user_id, "profile_id": key.profile_id}
+        events = [Feedback(**who, content_id=world.bundle.items.content_ids[title], action=action) for action in actions]
+        assert await app.feedback(events) == ["accepted"] * len(events)
+        await app.drain()
+
+    await told(7, "play", "like")
     page = await _asked(app, Asked("homepage", key.user_id, key.profile_id, n_items=8, n_rows=5))
-    await app.drain()
+    served = columns_of(recording.given[-1])
+    await told(8, "complete", "dislike")
     blob = await store.slate(page["recommendation_id"])
     assert blob is not None
-    logged = decode_slate(blob)
-    request = one(
-        Asked("homepage", key.user_id, key.profile_id, n_items=8, n_rows=5), "again", logged.served_at_s, world.bundle.items
-    )
-    request.region = [logged.request["asked"]["region"]]
-    from recray.features.profiles import columns
-
-    rebuilt = columns([fold.decode(logged.state)], [logged.settings])
-    live = await app.parts.features.profiles([key])
-    items = world.bundle.items
-    assert np.array_equal(user_matrix(request, rebuilt, items), user_matrix(request, live, items))
+    shard = shard_of(key, world.settings.store.n_shards)
+    words = np.array([event["word"] for _, event in await store.events(shard, "", 100)][:2], np.uint64)
+    assert decode_slate(blob).state == fold.encode(fold.fold(world.states[key], words))
+    await app.explain(page["recommendation_id"])
+    assert columns_of(recording.given[-1]) == served
+    await _asked(app, Asked("homepage", key.user_id, key.profile_id, n_items=8, n_rows=5))
+    assert columns_of(recording.given[-1]) != served
 
 
 async def test_feedback_is_seen_by_the_next_request_before_it_was_folded(world: BundleWorld) -> None:
