@@ -44,7 +44,7 @@ check: setup  ## format, lint, types, imports, unit, contracts, parity, architec
 	$(BIN)/pytest --doctest-modules recray/evaluation recray/experiments
 
 test: check  ## check, then integration and end to end
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/integration -n 2 --dist loadfile  # most of them wait for processes to start
 	$(MAKE) e2e
 
 e2e: setup  ## import, train, serve, feed back, kill, on this machine
