@@ -17,7 +17,9 @@ from ray import serve
 from bundle_world import BundleWorld, make
 from recray.features import fold
 from recray.serving.compose import APPLICATION, launch
+from recray.serving.environment import is_free
 from recray.settings import LiveSettings, Settings
+from recray.settings.reach import HAPROXY_PORTS
 from recray.stores.connect import open_store
 from recray.stores.embedded import EmbeddedStore
 
@@ -58,6 +60,11 @@ def store(world: BundleWorld) -> Iterator[EmbeddedStore]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
+    # What served before may still be closing HAProxy's ports, which are fixed once Serve is imported.
+    deadline_s = time.monotonic() + QUIET_S
+    while not all(is_free(int(os.environ[name]), "") for name in HAPROXY_PORTS if name in os.environ):
+        assert time.monotonic() < deadline_s, "HAProxy's ports stay taken"
+        time.sleep(0.2)
     ray.init(num_cpus=8, object_store_memory=200_000_000, include_dashboard=False, log_to_driver=False)
     yield
     serve.shutdown()
@@ -77,7 +84,7 @@ def port(cluster: None) -> int:
     return free_port()
 
 
-@pytest.fixture(params=["fused", "composed"])
+@pytest.fixture(scope="module", params=["fused", "composed"])
 def running(request: pytest.FixtureRequest, world: BundleWorld, store: EmbeddedStore, port: int) -> Iterator[Running]:
     url = launch(settings_for(world, request.param, store.url, port))
     with httpx.Client(base_url=f"{url}/api/v1/recommendations", timeout=30) as http:
