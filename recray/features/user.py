@@ -6,9 +6,10 @@ from typing import Final
 
 import numpy as np
 
+from recray.features.compiled import compiled, held
 from recray.features.items import Items
 from recray.features.profiles import FINISHED, Profiles
-from recray.schema import AGE_GROUPS, Floats, Kind, Longs
+from recray.schema import AGE_GROUPS, Floats, Ints, Kind, Longs
 
 DAY_S: Final = 86_400.0
 SESSION_GAP_S: Final = 3_600.0
@@ -71,10 +72,27 @@ def _gather(table: Floats, numbers: np.ndarray[tuple[int, ...], np.dtype[np.int3
     return np.where(known[..., None], table[np.where(known, numbers, 0)], np.float32(0)).astype(np.float32)
 
 
+def _mixed(weights: Floats, numbers: Ints, table: Floats) -> Floats:
+    """Sums [B, width] of a per-item table's rows for title numbers [B, H], times their weights; unknown titles add nothing."""
+    sums = np.zeros((len(numbers), table.shape[1]), np.float32)
+    _add_rows(held(weights, np.float32), held(numbers, np.int32), held(table, np.float32), sums)
+    return sums
+
+
+@compiled
+def _add_rows(weights: Floats, numbers: Ints, table: Floats, sums: Floats) -> None:
+    for row in range(len(numbers)):
+        for place in range(numbers.shape[1]):
+            number, weight = numbers[row, place], weights[row, place]
+            if weight != 0 and 0 <= number < len(table):
+                for column in range(table.shape[1]):
+                    sums[row, column] += weight * table[number, column]
+
+
 def genre_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Decayed genre shares of what was watched, less what was rejected, over the first N_GENRES genres."""
     weights = _weights(profiles, now_s)
-    liked = np.einsum("bh,bhg->bg", weights, _gather(items.genre_table, profiles.items))
+    liked = _mixed(weights, profiles.items, items.genre_table)
     return (liked / np.maximum(np.abs(weights).sum(axis=1), 1e-6)[:, None]).astype(np.float32)
 
 
@@ -99,7 +117,7 @@ def binge(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 def openness(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Discovery openness: mean unpopularity (1 - popularity percentile) of what was watched; one half when unknown."""
-    rare = (_gather(items.rarity[:, None], profiles.items)[..., 0] * profiles.watching).sum(axis=1)
+    rare = _mixed(profiles.watching.astype(np.float32), profiles.items, items.rarity[:, None])[:, 0]
     n = profiles.watching.sum(axis=1)
     return ((rare + 0.5) / (n + 1)).astype(np.float32)[:, None]
 
@@ -135,7 +153,7 @@ def activity(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 def taste(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Decayed mean content vector [B, dim] of what was watched, unit length (zeros when nothing was)."""
     weights = np.maximum(_weights(profiles, now_s), 0)
-    mean = np.einsum("bh,bhd->bd", weights, _gather(items.content, profiles.items))
+    mean = _mixed(weights, profiles.items, items.content)
     return (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-6)).astype(np.float32)
 
 
