@@ -40,6 +40,7 @@ from recray.stores.event_log import SlateServed, decode_slate
 from recray.stores.registry import Registry
 
 PATIENCE_S = 120.0
+AT_LEAST_S = 10.0
 STEADY = "15:600s"
 IN_A_ROW = 25
 """Answers of two replicas that must agree before a swap counts as done."""
@@ -178,8 +179,11 @@ async def test_bundles_change_hands_under_load_without_a_failed_a_degraded_or_a_
     viewers = [Viewer(key, None) for key in app.world.states]
     plan = Plan(viewers, parse(STEADY, None), 1, uuid.uuid4().hex, TrafficSettings(think_s=0.2))
     load = asyncio.ensure_future(drive(Target.at(str(app.http.base_url)), plan, stop=stop))
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
     try:
         bundles = await _swaps(app)
+        await asyncio.sleep(max(0.0, began_s + AT_LEAST_S - loop.time()))  # few would have met swaps that are quick
     finally:
         stop.set()
         traffic = await load
