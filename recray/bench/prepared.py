@@ -57,20 +57,20 @@ class Prepared:
         Raises:
             ConfigError: the endpoint is neither.
         """
-        if endpoint == "flat":
-            page, asked = "category", {"category": self.kind, "num_recommendations": _SHOWN}
-        elif endpoint == "homepage":
-            page, asked = "homepage", {"num_rows": _ROWS, "row_size": _SHOWN}
-        else:
-            raise ConfigError(f"endpoint is {endpoint!r}; expected flat or homepage")
-        who = ({"user_id": key.user_id, "profile_id": key.profile_id} for key in self.keys)
-        return [f"/api/v1/recommendations/{page}?{urlencode(one | asked)}" for one in who]
+        asked = [self.asked(key, endpoint) for key in self.keys]
+        return [f"/api/v1/recommendations/{one.page}?{urlencode(_parameters(one))}" for one in asked]
 
     def asked(self, key: ProfileKey, endpoint: str) -> Asked:
-        """The same request as the path of HTTP makes of one profile."""
+        """The same request of one profile, as it is inside.
+
+        Raises:
+            ConfigError: the endpoint is neither `flat` nor `homepage`.
+        """
+        if endpoint == "flat":
+            return Asked("category", key.user_id, key.profile_id, _SHOWN, category=self.kind)
         if endpoint == "homepage":
-            return Asked(endpoint, key.user_id, key.profile_id, _SHOWN, _ROWS)
-        return Asked("category", key.user_id, key.profile_id, _SHOWN, category=self.kind)
+            return Asked("homepage", key.user_id, key.profile_id, _SHOWN, _ROWS)
+        raise ConfigError(f"endpoint is {endpoint!r}; expected flat or homepage")
 
     def settings_file(self, **serving: object) -> Path:
         """The settings as a file that only this user may read (they hold the store's password), with serving's differences."""
@@ -142,3 +142,11 @@ async def _load(settings: Settings, url: str, published: _Published) -> None:
         await store.load(published)
     finally:
         await store.close()
+
+
+def _parameters(asked: Asked) -> dict[str, str | int]:
+    """The request as HTTP is asked for it."""
+    who: dict[str, str | int] = {"user_id": asked.user_id, "profile_id": asked.profile_id}
+    if asked.category:
+        return who | {"category": asked.category, "num_recommendations": asked.n_items}
+    return who | {"num_rows": asked.n_rows, "row_size": asked.n_items}

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bundle_world import BundleWorld, make
+from bundle_world import BundleWorld, make, publish
 from recray.bench.processes import MARK
 from recray.cli.app import app
-from recray.features import fold
 from recray.simulation import wrk
-from recray.stores.connect import open_store
 from recray.stores.embedded import EmbeddedStore
 
 CONTESTANTS = ("monolith", "monolith_tuned")
@@ -25,13 +23,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
     """A home with a champion, whose profiles are published to its store."""
     world = make(tmp_path_factory.mktemp("bench"))
 
-    async def publish(url: str) -> None:
-        store = open_store(world.settings.store, url)
-        await store.load([(key, fold.encode(state), world.profiles[key]) for key, state in world.states.items()])
-        await store.close()
-
     with EmbeddedStore.start(world.settings.home) as store:
-        asyncio.run(publish(store.url))
+        asyncio.run(publish(world, store.url))
     return world
 
 

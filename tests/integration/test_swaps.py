@@ -15,7 +15,7 @@ import ray
 from ray import serve
 
 import swapped_bundles
-from bundle_world import BundleWorld, make
+from bundle_world import BundleWorld, make, publish
 from recray.experiments.assign import Assignment
 from recray.features import fold
 from recray.features.profiles import columns
@@ -61,13 +61,8 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture
 def store(world: BundleWorld, cluster: None) -> Iterator[EmbeddedStore]:
-    async def publish(url: str) -> None:
-        store = open_store(world.settings.store, url)
-        await store.load([(key, fold.encode(state), world.profiles[key]) for key, state in world.states.items()])
-        await store.close()
-
     with EmbeddedStore.start(world.settings.home) as started:
-        asyncio.run(publish(started.url))
+        asyncio.run(publish(world, started.url))
         yield started
 
 

@@ -14,13 +14,11 @@ import pytest
 import ray
 from ray import serve
 
-from bundle_world import BundleWorld, make
-from recray.features import fold
+from bundle_world import BundleWorld, make, publish
 from recray.serving.compose import APPLICATION, launch
 from recray.serving.environment import is_free
 from recray.settings import LiveSettings, Settings
 from recray.settings.reach import HAPROXY_PORTS
-from recray.stores.connect import open_store
 from recray.stores.embedded import EmbeddedStore
 
 QUIET_S = 60.0
@@ -48,13 +46,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
 
 @pytest.fixture(scope="module")
 def store(world: BundleWorld) -> Iterator[EmbeddedStore]:
-    async def publish(url: str) -> None:
-        store = open_store(world.settings.store, url)
-        await store.load([(key, fold.encode(state), world.profiles[key]) for key, state in world.states.items()])
-        await store.close()
-
     with EmbeddedStore.start(world.settings.home) as started:
-        asyncio.run(publish(started.url))
+        asyncio.run(publish(world, started.url))
         yield started
 
 

@@ -5,13 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
+from dying import Killed, die_at
 from recray.stores.lake import Lake
 
 from .lake_tables import DAY, T0, events, titles
@@ -22,28 +20,7 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake")
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: no handler of ours may catch it."""
-
-
-def die_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the step-th change of the file system, counted from now, the last thing that does not happen."""
-    left = step
-
-    def dying(change: Callable[..., Any]) -> Callable[..., Any]:
-        def changed(*args: Any, **kwargs: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-            return change(*args, **kwargs)
-
-        return changed
-
-    for place, name in ((Path, "mkdir"), (Path, "symlink_to"), (Path, "write_text"), (Path, "unlink"), (os, "replace")):
-        monkeypatch.setattr(place, name, dying(getattr(place, name)))
-    monkeypatch.setattr(pq, "write_table", dying(pq.write_table))
-    monkeypatch.setattr(shutil, "rmtree", dying(shutil.rmtree))
+STEPS = ((Path, "mkdir"), (Path, "symlink_to"), (Path, "write_text"), (Path, "unlink"), (os, "replace"), (shutil, "rmtree"))
 
 
 def test_a_writer_killed_at_any_step_leaves_the_old_set_or_the_new_one(lake: Lake) -> None:
@@ -51,7 +28,7 @@ def test_a_writer_killed_at_any_step_leaves_the_old_set_or_the_new_one(lake: Lak
     for step in range(1, 40):
         lake.write("tiny", {"titles": titles("a"), "events": events(T0)}, {"version": 1})
         with pytest.MonkeyPatch.context() as patch:
-            die_at(step, patch)
+            die_at(step, STEPS, patch)
             try:
                 lake.write("tiny", {"titles": titles("b", "a"), "events": events(T0, T0 + DAY)}, {"version": 2})
                 survived = True
@@ -70,7 +47,7 @@ def test_a_writer_killed_at_any_step_leaves_the_old_set_or_the_new_one(lake: Lak
 
 def test_a_first_import_killed_midway_leaves_no_set(lake: Lake) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        die_at(5, patch)
+        die_at(5, STEPS, patch)
         with pytest.raises(Killed):
             lake.write("tiny", {"titles": titles("a"), "events": events(T0)}, {})
     assert lake.names() == []

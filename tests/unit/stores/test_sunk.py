@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dying import Killed, die_at
 from recray.errors import DataError
 from recray.schema import EVENTS, ProfileKey
 from recray.stores.erased import Erased
@@ -95,27 +96,7 @@ def test_batch_that_does_not_follow_what_is_there_is_refused_whole(lake: Lake, s
     assert ids(lake) == ["e001", "e002"]
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: no handler of ours may catch it."""
-
-
-def die_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the step-th change of the file system, counted from now, the last thing that does not happen."""
-    left = step
-
-    def dying(change: Callable[..., Any]) -> Callable[..., Any]:
-        def changed(*args: Any, **kwargs: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-            return change(*args, **kwargs)
-
-        return changed
-
-    for place, name in ((Path, "mkdir"), (Path, "replace"), (Path, "unlink"), (os, "fsync"), (shutil, "rmtree")):
-        monkeypatch.setattr(place, name, dying(getattr(place, name)))
-    monkeypatch.setattr(pq, "write_table", dying(pq.write_table))
+STEPS = ((Path, "mkdir"), (Path, "replace"), (Path, "unlink"), (os, "fsync"), (shutil, "rmtree"))
 
 
 def test_a_commit_killed_at_any_step_is_there_as_a_whole_or_not_at_all(lake: Lake, sunk: SunkEvents) -> None:
@@ -125,7 +106,7 @@ def test_a_commit_killed_at_any_step_is_there_as_a_whole_or_not_at_all(lake: Lak
         n = 2 * step
         behind = sunk.read().through.get(LOG, "")
         with pytest.MonkeyPatch.context() as patch:
-            die_at(step, patch)
+            die_at(step, STEPS, patch)
             try:
                 done = sunk.commit(batch([row(n, MIDNIGHT), row(n + 1, MIDNIGHT + DAY)], behind, f"{n + 1}-0"))
             except Killed:
@@ -143,7 +124,7 @@ def test_upkeep_killed_at_any_step_changes_nothing_that_readers_see(lake: Lake, 
     expected = ids(lake)
     for step in range(1, 80):
         with pytest.MonkeyPatch.context() as patch:
-            die_at(step, patch)
+            die_at(step, STEPS, patch)
             try:
                 sunk.upkeep(MIDNIGHT, merge_parts=2, late_s=LONG, retired_s=0.0)
                 break
