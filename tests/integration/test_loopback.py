@@ -1,5 +1,6 @@
 """`recray serve` as a person starts it, twice at once on one machine: what listens, and on which interfaces."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -66,12 +67,18 @@ def _said(pid: int, what: str) -> str:
         return ""
 
 
-def _sockets(pid: int) -> Iterator[tuple[str, int]]:
+def _links(pid: int) -> Iterator[str]:
     try:
-        links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        places = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return
-    inodes = {found[1] for link in links if (found := re.fullmatch(r"socket:\[(\d+)\]", link))}
+    for place in places:
+        with contextlib.suppress(OSError):  # one that was closed since the listing must not hide the others
+            yield os.readlink(place)
+
+
+def _sockets(pid: int) -> Iterator[tuple[str, int]]:
+    inodes = {found[1] for link in _links(pid) if (found := re.fullmatch(r"socket:\[(\d+)\]", link))}
     for table in ("tcp", "tcp6"):
         for line in _said(pid, f"net/{table}").splitlines()[1:]:
             fields = line.split()
@@ -157,10 +164,19 @@ def _named(listener: Listener) -> bool:
     return listener.process.startswith(REPLICA_PORTS[0])
 
 
+def _between_replicas(served: Served) -> set[int]:
+    """Waited for: replicas that a busy machine took for dead are on their way back."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        listeners = served.listeners()
+        if ports := {one.port for one in listeners if one.is_open and one.process.startswith(REPLICA_PORTS[0])}:
+            return ports
+        assert time.monotonic() < deadline, listeners
+        time.sleep(0.5)
+
+
 def test_a_port_between_replicas_refuses_whoever_has_no_token(both: list[Served]) -> None:
-    open_ports = {one.port for one in both[0].listeners() if one.is_open and one.process.startswith(REPLICA_PORTS[0])}
-    assert open_ports
-    for port in open_ports:
+    for port in _between_replicas(both[0]):
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as refused:
             channel.unary_unary("/ray.serve.ASGIService/HandleRequest")(b"", timeout=30)
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
