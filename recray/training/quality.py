@@ -3,6 +3,7 @@
 Knows nothing of Ray. Judges candidate sources one by one and rating models; whole pipelines are judged by `judge`.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,12 @@ from recray.catalog.titles import build_items
 from recray.data.history import History
 from recray.errors import ConfigError
 from recray.evaluation import tracks
-from recray.evaluation.metrics import mae, rmse
+from recray.evaluation.metrics import log_loss, mae, rmse
 from recray.evaluation.protocol import others, rating_split, summary
 from recray.evaluation.tracks import Track
 from recray.schema import Ints
 from recray.settings import Settings
-from recray.training import rating_models
+from recray.training import rating_models, rating_probit
 from recray.training.track_requests import DEPTH, TOP, rank
 
 Say = Callable[[str], None]
@@ -54,7 +55,8 @@ _NOTHING: Final = pa.schema(
 ).empty_table()
 _RATING_PROTOCOL: Final = (
     "A uniform random 10 % of the ratings, drawn with the seed, is predicted from the other 90 %, whatever their times. "
-    "Predictions are clipped to the range of the training ratings and not rounded. RMSE and MAE over all of the 10 %."
+    "Predictions are clipped to the range of the training ratings and not rounded. RMSE and MAE over all of the 10 %. The model "
+    "probit knows the day of the rating that it predicts, and its log loss is that of the chances it gives each star value."
 )
 
 
@@ -88,7 +90,7 @@ class Plan:
 
 def _able(track: str) -> list[str]:
     if track == RATINGS:
-        return list(rating_models.MODELS)
+        return [*rating_models.MODELS, *([rating_probit.NAME] if rating_probit.installed() else [])]
     return [] if track == _REQUEST_TIME else [name for name in source_classes() if name not in _NOT_RANKED]
 
 
@@ -129,7 +131,7 @@ def measure(history: History, plan: Plan, settings: Settings, say: Say) -> Measu
     for name in plan.judged():
         runs, shuffled = {}, {}
         for seed in range(first, first + plan.n_seeds):
-            runs[str(seed)] = _rate(history, name, seed) if track is None else _rank(history, track, name, settings, seed)
+            runs[str(seed)] = _rate(history, name, seed, say) if track is None else _rank(history, track, name, settings, seed)
             say(f"{name}, seed {seed}: {_brief(runs[str(seed)])}")
         for number, other in enumerate(reordered):
             shuffled[str(number)] = _rank(history, other, name, settings, first)
@@ -170,16 +172,26 @@ def _rank(history: History, track: Track, name: str, settings: Settings, seed: i
     return _Run(metrics, about | ({"epochs": epochs} if epochs else {}), ranked.top)
 
 
-def _rate(history: History, name: str, seed: int) -> _Run:
+def _rate(history: History, name: str, seed: int, say: Say) -> _Run:
     began = time.perf_counter()
     asked = rating_split(history.plays, np.random.default_rng(seed))
     known = history.plays.where(others(history.plays, asked) & ~np.isnan(history.plays.rating))
-    model, chosen = rating_models.fit(known, rating_models.MODELS[name], seed)
-    fitted = time.perf_counter()
-    predicted, actual = model.predict(asked.profile, asked.item), history.plays.rating[asked.row]
-    metrics = {"rmse": rmse(predicted, actual), "mae": mae(predicted, actual)}
+    actual = history.plays.rating[asked.row]
+    if name == rating_probit.NAME:
+        probit = rating_probit.fit(known, seed, say)
+        fitted = time.perf_counter()
+        chances = probit.chances(asked.profile, asked.item, asked.at_s)
+        predicted = chances @ probit.stars
+        more = {"log_loss": log_loss((chances * (probit.stars == actual[:, None])).sum(axis=1))}
+        how = {"chosen_on": rating_probit.CHOSEN_ON, "chosen": dataclasses.asdict(rating_probit.PUBLISHED)}
+    else:
+        model, chosen = rating_models.fit(known, rating_models.MODELS[name], seed)
+        fitted = time.perf_counter()
+        predicted, more = model.predict(asked.profile, asked.item, asked.at_s), {}
+        how = {"chosen_on": rating_models.CHOSEN_ON, "chosen": chosen}
+    metrics = {"rmse": rmse(predicted, actual), "mae": mae(predicted, actual), **more}
     seconds = {"fit": fitted - began, "evaluate": time.perf_counter() - fitted}
-    return _Run(metrics, {"seconds": seconds, "seed": seed, "chosen_on": rating_models.CHOSEN_ON, "chosen": chosen})
+    return _Run(metrics, {"seconds": seconds, "seed": seed, **how})
 
 
 def _brief(run: _Run) -> str:
@@ -229,7 +241,8 @@ def _about_ratings(history: History) -> dict[str, Any]:
         "interactions": len(rated),
         "test_targets": round(0.1 * len(rated)),
     }
-    return {"protocol": _RATING_PROTOCOL, "data": counts}
+    not_judged = {} if rating_probit.installed() else {rating_probit.NAME: rating_probit.INSTALL}
+    return {"protocol": _RATING_PROTOCOL, "data": counts, "not_judged": not_judged}
 
 
 def _table(history: History, track: Track, tops: Mapping[str, Ints]) -> pa.Table:
