@@ -22,8 +22,10 @@ class SourceSettings(Knobs):
     """Candidate sources: how many each may propose and how each is fitted.
 
     A `*_half_life` without a unit counts positions of the history: the weight of a title halves every so many titles.
+    `left_out` names sources that are not fitted and so not served.
     """
 
+    left_out: tuple[str, ...] = ()
     quota: Count = 120
     n_candidates: Count = 500
     popularity_half_life_days: Seconds = 180.0
@@ -43,6 +45,8 @@ class SourceSettings(Knobs):
     similar_history_half_life: Annotated[float, Field(gt=0)] = 5.0
     factors_history: Count = 20
     factors_history_half_life: Annotated[float, Field(gt=0)] = 4.0
+    ease_titles: Count = 15_000
+    ease_regularization: Annotated[float, Field(gt=0)] = 1_000.0
     content_dim: Count = 64
     content_half_life: Annotated[float, Field(gt=0)] = 3.0
     content_appeal: Annotated[float, Field(ge=0)] = 0.2

@@ -105,9 +105,7 @@ def fit(rated: Interactions, seed: int, say: Callable[[str], None], how: Samplin
     when, blocks = inputs.of(rated.profile, rated.item, rated.at_s)
     # Each kind of input has a prior of its own: days, viewers, titles they rated, titles, viewers who rated them.
     groups = [inputs.days.size, rated.n_profiles, rated.n_items, rated.n_items, rated.n_profiles]
-    machine.fit(
-        when, grade, X_rel=blocks, group_shapes=groups, n_iter=how.n_rounds, n_kept_samples=how.n_kept, callback=told
-    )
+    machine.fit(when, grade, X_rel=blocks, group_shapes=groups, n_iter=how.n_rounds, n_kept_samples=how.n_kept, callback=told)
     return ProbitModel(machine, inputs, stars)
 
 

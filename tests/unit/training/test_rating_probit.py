@@ -16,9 +16,7 @@ QUICK = Sampling(dim=4, n_rounds=40, n_kept=30, told_every=20)
 def tastes(n_profiles: int = 60, n_items: int = 40) -> Interactions:
     """Viewers who love one half of the titles and hate the other, which half their number says; four ratings in ten."""
     draws = np.random.default_rng(2)
-    rows = [
-        (p, i, 5.0 if (p + i) % 2 == 0 else 1.0) for p in range(n_profiles) for i in range(n_items) if draws.random() < 0.4
-    ]
+    rows = [(p, i, 5.0 if (p + i) % 2 == 0 else 1.0) for p in range(n_profiles) for i in range(n_items) if draws.random() < 0.4]
     return rated(rows, n_profiles, n_items)
 
 
