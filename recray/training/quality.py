@@ -56,7 +56,7 @@ _NOTHING: Final = pa.schema(
 _RATING_PROTOCOL: Final = (
     "A uniform random 10 % of the ratings, drawn with the seed, is predicted from the other 90 %, whatever their times. "
     "Predictions are clipped to the range of the training ratings and not rounded. RMSE and MAE over all of the 10 %. The "
-    "model probit knows the day of the rating that it predicts, and its log loss is that of the chances it gives each star value."
+    "model probit knows the day of the rating that it predicts; its log loss is that of the chances it gives each star value."
 )
 
 
