@@ -38,6 +38,7 @@ NOT_RUN = {
     "interactions that came later",
 }
 OWN = ("popular", "cowatch", "item_based", "ease", "neighbours", "factors")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IRSPACK_NUM_THREADS_DEFAULT", "LK_NUM_THREADS", "LK_NUM_BACKEND_THREADS")
 N_VALIDATION = 2_000
 N_TEST = 20_000
 SEED = 20261122
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--data", default="ml-1m")
     parser.add_argument("--tracks", default="B,D")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     peers, refused = install(given.venv)
     at = datetime.now(UTC)
@@ -126,7 +127,7 @@ def asked(name: str, history: History) -> Track:
 
 def ran(command: list[Any], threads: int) -> dict[str, Any]:
     """What a contestant wrote of itself."""
-    held = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    held = dict.fromkeys(THREADS, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"}
     words = [str(word) for word in command]
     subprocess.run(words, env=os.environ | held, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return json.loads(Path(words[words.index("--out") + 1] + ".json").read_text())
