@@ -1,7 +1,7 @@
 """Every knob once, with its unit, bound and default. Values only: nothing here reads a file or the environment."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -104,11 +104,13 @@ class ExampleSettings(Knobs):
 class SlateSettings(Knobs):
     """How scores become a slate: business weights of the objectives, diversity, exploration.
 
+    `diversity` is what scores give up for unlike titles (`mmr`, `dpp`) or for the viewer's own mix of genres (`calibration`).
     `ranked_per_place`: candidates that a first pass leaves to the ranker for each title shown.
     """
 
     weights: dict[str, float] = Field({"start": 1.0, "completion": 0.3, "dislike": -0.3})
     diversity: Share = 0.1
+    diversity_by: Literal["mmr", "dpp", "calibration"] = "mmr"
     exploration: Share = 0.0
     row_size: Annotated[int, Field(ge=1, le=100)] = 20
     n_rows: Annotated[int, Field(ge=1, le=40)] = 10
