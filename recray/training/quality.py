@@ -16,10 +16,11 @@ from recray.candidates.registered import fit_all, source_classes
 from recray.catalog.titles import build_items
 from recray.data.history import History
 from recray.errors import ConfigError
-from recray.evaluation import tracks
+from recray.evaluation import cold, tracks
 from recray.evaluation.metrics import log_loss, mae, rmse
 from recray.evaluation.protocol import others, rating_split, summary
 from recray.evaluation.tracks import Track
+from recray.features.interactions import Interactions
 from recray.schema import Ints
 from recray.settings import Settings
 from recray.training import rating_models, rating_probit
@@ -28,7 +29,7 @@ from recray.training.track_requests import DEPTH, TOP, rank
 Say = Callable[[str], None]
 
 RATINGS: Final = "F"
-TRACKS: Final = (*tracks.PROTOCOLS, RATINGS)
+TRACKS: Final = (*tracks.PROTOCOLS, RATINGS, *cold.PROTOCOLS)
 _REQUEST_TIME: Final = "C"
 _CUTOFFS: Final = (10, 50, 200)
 _NOT_RANKED: Final[Mapping[str, str]] = {
@@ -122,9 +123,9 @@ def measure(history: History, plan: Plan, settings: Settings, say: Say) -> Measu
         DataError: the data set leaves nothing to be learnt from or to be asked.
     """
     first = settings.training.seed
-    track = None if plan.track == RATINGS else tracks.make(plan.track, history.plays)
+    track = None if plan.track == RATINGS else _cut(plan.track, history.plays)
     reordered = [
-        tracks.make(plan.track, tracks.shuffled_ties(history.plays, np.random.default_rng((first, number))))
+        _cut(plan.track, tracks.shuffled_ties(history.plays, np.random.default_rng((first, number))))
         for number in range(plan.n_tie_shuffles)
     ]
     models, tops = {}, {}
@@ -142,6 +143,10 @@ def measure(history: History, plan: Plan, settings: Settings, say: Say) -> Measu
     if track is None:
         return Measured({"track": plan.track, **_about_ratings(history), "models": models}, _NOTHING)
     return Measured({"track": plan.track, **_about(history, track), "models": models}, _table(history, track, tops))
+
+
+def _cut(name: str, plays: Interactions) -> Track:
+    return (cold if name in cold.PROTOCOLS else tracks).make(name, plays)
 
 
 def _rank(history: History, track: Track, name: str, settings: Settings, seed: int) -> _Run:
@@ -164,11 +169,17 @@ def _rank(history: History, track: Track, name: str, settings: Settings, seed: i
     wanted = {f"{metric}@{k}" for metric in ("hr", "ndcg") for k in _CUTOFFS} | {f"mrr@{TOP}"}
     metrics = {metric: value for metric, value in summary(ranked.rank, _CUTOFFS).items() if metric in wanted}
     metrics[f"coverage@{TOP}"] = np.unique(ranked.top[ranked.top >= 0]).size / int(track.catalogue.sum())
-    about = {
+    about: dict[str, Any] = {
         "seconds": {"fit": fitted - began, "evaluate": time.perf_counter() - fitted},
         "seed": seed,
         "chosen_on": _EPOCHS if epochs else _AS_GIVEN,
     }
+    if track.groups:
+        about["by_group"] = {
+            group: {"n": int(mask.sum())}
+            | {key: value for key, value in summary(ranked.rank[mask], _CUTOFFS).items() if key in wanted}
+            for group, mask in track.groups.items()
+        }
     return _Run(metrics, about | ({"epochs": epochs} if epochs else {}), ranked.top)
 
 
@@ -228,7 +239,11 @@ def _about(history: History, track: Track) -> dict[str, Any]:
         "test_targets_never_learnt": int((learnt[track.targets.item] == 0).sum()),
     }
     not_judged = dict.fromkeys(source_classes(), _TIMELESS) if track.name == _REQUEST_TIME else dict(_NOT_RANKED)
-    return {"protocol": f"{track.protocol} {_ASKED}", "data": counts, "not_judged": not_judged}
+    return {
+        "protocol": f"{({**tracks.PROTOCOLS, **cold.PROTOCOLS})[track.name]} {_ASKED}",
+        "data": counts,
+        "not_judged": not_judged,
+    }
 
 
 def _about_ratings(history: History) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def on_track(name: str, given: argparse.Namespace, peers: list[str], folder: Pat
                 models[model] |= {key: min(models[model][key], took[key]) for key in ("fit_s", "fit_cpu_s")}
             print(f"{name}, round {turn}: {model} {json.dumps(models[model])}", flush=True)  # noqa: T201  # its progress
     counts = {"requests": len(track.targets), "titles": int(track.catalogue.sum()), "learnt": int(track.learnt.sum())}
-    return {"protocol": track.protocol, "data": counts, "models": models}
+    return {"protocol": tracks.PROTOCOLS[name], "data": counts, "models": models}
 
 
 def opened(home: Path, data: str) -> tuple[History, Settings]:
