@@ -192,3 +192,11 @@ def test_resume_offers_the_newest_unfinished_first_on_the_homepage_alone(items: 
     elsewhere = ask_for(items, [[]], Page.CATEGORY)
     elsewhere.profiles = profiles
     assert Resume().retrieve(elsewhere, 5).items.size == 0
+
+
+def test_a_title_with_few_watches_is_not_less_appealing_than_one_with_none(items: Items) -> None:
+    histories = [[0, 1, 2]] * 30 + [[0, 3]] + [[0, 1]] * 30
+    appeal = content.fit(interactions_of(histories, 10), items, CONFIG, seed=0).tensors()["appeal"]
+    assert appeal[0] > appeal[1] > appeal[2] > appeal[3]
+    assert appeal[3] > 0.85 * appeal[4]
+    assert appeal[4] == appeal[9]
