@@ -84,7 +84,7 @@ def test_item_based_is_a_shrunk_cosine_that_trusts_busy_viewers_less(items: Item
     source = item_based.fit(seen, items, CONFIG.model_copy(update={"n_neighbours": 3}))
     got = source.retrieve(ask_for(items, [[0]]), 3)
     assert got.items[0].tolist() == [1, 2, 3]
-    few, many = 1 / np.log2(4), 1 / np.log2(10)
+    few, many = 1 / 2, 1 / 8
     shared = 2 * few / (np.sqrt((2 * few + many) * 2 * few) + item_based.SHRINKAGE)
     assert got.scores[0, 0] == pytest.approx(shared, rel=1e-5)
 
