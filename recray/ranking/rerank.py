@@ -14,7 +14,6 @@ from recray.features.items import Items
 from recray.schema import Floats, Ints, Longs
 from recray.settings import SlateSettings
 
-_POOL: Final = 3
 _SMOOTHING: Final = np.float32(0.01)
 """Share of the watched distribution mixed into the shown one, so that what is not shown costs a finite amount [Steck2018]."""
 _LEAST: Final = np.float32(1e-6)
@@ -39,9 +38,8 @@ def rerank(
         about = titles, held(items.genre_shares, np.float32), _watched_genres(history, items)
     else:
         about = titles, held(items.content, np.float32), np.empty((len(order), 0), np.float32)
-    _KERNELS[settings.diversity_by](
-        order, held(scores, np.float32), about, n_shown, (np.float32(settings.diversity), _POOL), chosen
-    )
+    choose, pool = _KERNELS[settings.diversity_by]
+    choose(order, held(scores, np.float32), about, n_shown, (np.float32(settings.diversity), pool), chosen)
     return chosen
 
 
@@ -94,7 +92,8 @@ def _mmr(order: Longs, scores: Floats, about: About, n_shown: Longs, how: tuple[
 def _dpp(order: Longs, scores: Floats, about: About, n_shown: Longs, how: tuple[Any, int], chosen: Longs) -> None:
     """Greedy likeliest set of a determinantal point process [Chen2018]: each step adds most to the log determinant.
 
-    The kernel is Diag(e^(a r)) S Diag(e^(a r)), S the cosines, r the scaled scores, a = (1 - weight) / (2 weight).
+    The kernel is Diag(e^(a r)) S Diag(e^(a r)), S the cosines, r the scaled scores, a = (1 - weight) / (2 weight). What was
+    chosen is a set, and shown by score.
     """
     numbers, content, _ = about
     weight, pool = how
@@ -121,11 +120,17 @@ def _dpp(order: Longs, scores: Floats, about: About, n_shown: Longs, how: tuple[
                 factor[place, position] = step
                 apart[place] -= step * step
             worth[best] = -np.inf
+        n_taken = min(n_shown[row], size)
+        chosen[row, :n_taken] = np.sort(chosen[row, :n_taken])
 
 
 @compiled
 def _calibrated(order: Longs, scores: Floats, about: About, n_shown: Longs, how: tuple[Any, int], chosen: Longs) -> None:
-    """Scores less the divergence of the genres shown so far from those watched [Steck2018]."""
+    """Scores less the divergence of the genres of the list from those watched [Steck2018].
+
+    Departs from the paper in that a list is measured at its final length from the first title on, and that what was chosen is
+    shown by score: the genres of a list do not depend on its order, and its first places are worth most.
+    """
     numbers, shares, taste = about
     weight, pool = how
     worth = np.empty(pool * chosen.shape[1] + 1, np.float32)
@@ -133,37 +138,35 @@ def _calibrated(order: Longs, scores: Floats, about: About, n_shown: Longs, how:
         size = _pool(order[row], scores[row], pool * n_shown[row], worth)
         title = numbers[row][order[row, :size]]
         shown = np.zeros(shares.shape[1], np.float32)
-        for position in range(min(n_shown[row], size)):
+        n = min(n_shown[row], size)
+        for position in range(n):
             best, most = -1, np.float32(-np.inf)
-            bare = _apart(taste[row], shown, shares[title[0]], np.float32(0), np.float32(position + 1))
             for place in range(size):
                 if worth[place] > -np.inf:
-                    apart = bare + _apart(taste[row], shown, shares[title[place]], np.float32(1), np.float32(position + 1))
-                    gain = (np.float32(1) - weight) * worth[place] - weight * apart
+                    nearer = _nearer(taste[row], shown, shares[title[place]], np.float32(n))
+                    gain = (np.float32(1) - weight) * worth[place] + weight * nearer
                     if gain > most:
                         best, most = place, gain
             chosen[row, position] = best
             shown += shares[title[best]]
             worth[best] = -np.inf
+        chosen[row, :n] = np.sort(chosen[row, :n])
 
 
 @compiled
-def _apart(taste: Any, shown: Any, own: Any, added: Any, n: Any) -> Any:
-    """Divergence of (shown + own) / n from the taste over genres; `added` 0: without own, 1: what own changes of that.
-
-    Only a title's own genres are gone through anew: a logarithm of every genre for every title costs five times as much.
-    """
+def _nearer(taste: Any, shown: Any, own: Any, n: Any) -> Any:
+    """How much of its divergence from the taste a list of n titles loses by one title's own genres; 0 without a taste."""
     total = np.float32(0)
     for genre in range(len(taste)):
-        wanted = taste[genre]
-        if wanted > 0 and (added == 0 or own[genre] > 0):
-            floor = _SMOOTHING * wanted
-            bare = (np.float32(1) - _SMOOTHING) * shown[genre] / n + floor
-            if added == 0:
-                total += wanted * np.log(wanted / bare)
-            else:
-                total -= wanted * np.log(((np.float32(1) - _SMOOTHING) * (shown[genre] + own[genre]) / n + floor) / bare)
+        if taste[genre] > 0 and own[genre] > 0:
+            floor = _SMOOTHING * taste[genre] * n / (np.float32(1) - _SMOOTHING)
+            total += taste[genre] * np.log((shown[genre] + own[genre] + floor) / (shown[genre] + floor))
     return total
 
 
-_KERNELS: Final[dict[str, Callable[..., None]]] = {"mmr": _mmr, "dpp": _dpp, "calibration": _calibrated}
+_KERNELS: Final[dict[str, tuple[Callable[..., None], int]]] = {
+    "mmr": (_mmr, 3),
+    "dpp": (_dpp, 3),
+    "calibration": (_calibrated, 6),
+}
+"""Kernels and their pools, which are candidates per place: genres that are missing lie further down than unlike titles."""

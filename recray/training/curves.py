@@ -36,7 +36,7 @@ _BATCH: Final = 32
 STRENGTHS: Final[Mapping[Method, Sequence[float]]] = {
     "mmr": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
     "dpp": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
-    "calibration": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9),
+    "calibration": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9),
 }
 PROTOCOL: Final = (
     "Replayed requests of the bundle's last period, evenly over time, their state folded from what was before; the target is "
@@ -83,7 +83,7 @@ def curves(
             for point in points:
                 arms = [Assignment(ranker=ranker, slate=point.slate())] * requests.n
                 lists[point].append(shown(await recommend(requests, held.parts(), assignments=arms), settings.evaluation.k))
-            say(f"asked {min(start + _BATCH, len(moments))} of {len(moments)} requests at {len(points)} points")
+        say(f"asked {len(moments)} requests at {len(points)} points")
 
     with threadpool_limits(1):
         asyncio.run(listed())
