@@ -133,18 +133,20 @@ def _calibrated(order: Longs, scores: Floats, about: About, n_shown: Longs, how:
     """
     numbers, shares, taste = about
     weight, pool = how
-    worth = np.empty(pool * chosen.shape[1] + 1, np.float32)
+    worth, nearer = np.empty(pool * chosen.shape[1] + 1, np.float32), np.empty(pool * chosen.shape[1] + 1, np.float32)
     for row in range(len(order)):
         size = _pool(order[row], scores[row], pool * n_shown[row], worth)
         title = numbers[row][order[row, :size]]
+        nearer[:size] = np.inf
         shown = np.zeros(shares.shape[1], np.float32)
         n = min(n_shown[row], size)
         for position in range(n):
             best, most = -1, np.float32(-np.inf)
             for place in range(size):
-                if worth[place] > -np.inf:
-                    nearer = _nearer(taste[row], shown, shares[title[place]], np.float32(n))
-                    gain = (np.float32(1) - weight) * worth[place] + weight * nearer
+                # What a title adds only falls as others are taken: what it added last is a bound that spares most of the work.
+                if worth[place] > -np.inf and (np.float32(1) - weight) * worth[place] + weight * nearer[place] > most:
+                    nearer[place] = _nearer(taste[row], shown, shares[title[place]], np.float32(n))
+                    gain = (np.float32(1) - weight) * worth[place] + weight * nearer[place]
                     if gain > most:
                         best, most = place, gain
             chosen[row, position] = best

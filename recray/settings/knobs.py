@@ -109,8 +109,8 @@ class SlateSettings(Knobs):
     """
 
     weights: dict[str, float] = Field({"start": 1.0, "completion": 0.3, "dislike": -0.3})
-    diversity: Share = 0.1
-    diversity_by: Literal["mmr", "dpp", "calibration"] = "mmr"
+    diversity: Share = 0.5
+    diversity_by: Literal["mmr", "dpp", "calibration"] = "calibration"
     exploration: Share = 0.0
     row_size: Annotated[int, Field(ge=1, le=100)] = 20
     n_rows: Annotated[int, Field(ge=1, le=40)] = 10

@@ -100,11 +100,13 @@ def on_track(name: str, given: argparse.Namespace, peers: list[str], folder: Pat
     for turn in range(given.rounds):
         for model, command in commands.items():
             out = folder / f"{name} {model.replace('/', ' ')}"
+            if "failed" in models.get(model, {}):
+                continue
             again = [] if turn == 0 else ["--settings", json.dumps(models[model]["settings"])]
             took = ran([*command, "--out", out, *again], given.threads)
             if turn == 0:
-                models[model] = judged(took, out, track)
-            elif took:
+                models[model] = took if "failed" in took else judged(took, out, track)
+            elif "failed" not in took:
                 models[model] |= {key: min(models[model][key], took[key]) for key in ("fit_s", "fit_cpu_s")}
             print(f"{name}, round {turn}: {model} {json.dumps(models[model])}", flush=True)  # noqa: T201  # its progress
     counts = {"requests": len(track.targets), "titles": int(track.catalogue.sum()), "learnt": int(track.learnt.sum())}
@@ -126,10 +128,12 @@ def asked(name: str, history: History) -> Track:
 
 
 def ran(command: list[Any], threads: int) -> dict[str, Any]:
-    """What a contestant wrote of itself."""
+    """What a contestant wrote of itself, or the last line of what it failed with."""
     held = dict.fromkeys(THREADS, str(threads)) | {"OMP_WAIT_POLICY": "PASSIVE"}
     words = [str(word) for word in command]
-    subprocess.run(words, env=os.environ | held, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    got = subprocess.run(words, env=os.environ | held, check=False, capture_output=True, text=True)
+    if got.returncode:
+        return {"failed": got.stderr.strip().splitlines()[-1]}
     return json.loads(Path(words[words.index("--out") + 1] + ".json").read_text())
 
 
