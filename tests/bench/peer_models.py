@@ -132,14 +132,16 @@ def of_lenskit(where: str, name: str) -> Callable[..., Score]:
         data = from_interactions_df(pd.DataFrame({"user_id": cells.row, "item_id": cells.col}))
         scorer = getattr(importlib.import_module(f"lenskit.{where}"), name)(**settings)
         scorer.train(data)
-        everything = ItemList(item_ids=np.arange(matrix.shape[1]))
+        # A title that came after the fit makes some of its scorers fail, so it is neither asked with nor for.
+        fitted = np.unique(cells.col)
+        everything = ItemList(item_ids=fitted)
 
         def score(histories: Any) -> Any:
-            rows = []
+            scores = np.full(histories.shape, -np.inf)
             for row in range(histories.shape[0]):
-                query = RecQuery(user_items=ItemList(item_ids=histories[row].indices))
-                rows.append(scorer(query=query, items=everything).scores())
-            return np.stack(rows)
+                query = RecQuery(user_items=ItemList(item_ids=np.intersect1d(histories[row].indices, fitted)))
+                scores[row, fitted] = scorer(query=query, items=everything).scores()
+            return scores
 
         return score
 
