@@ -171,7 +171,8 @@ async def _answer(
     policy = SlateSettings.model_validate(merge(parts.slate.model_dump(), arm.slate)) if arm.slate else parts.slate
     scores = weigh(p, bundle.items, candidates.items, policy)
     listed = np.where(_only_resumed(candidates), -np.inf, scores).astype(np.float32)
-    slates = slate(listed, candidates.items, bundle.items, requests.n_items, policy, requests.ids)
+    about = candidates.items, bundle.items, requests.n_items, policy, requests.ids
+    slates = slate(listed, *about, history=profiles.history)
     run.took_ms["slate"] = (parts.timer() - began) * 1_000
     began = parts.timer()
     answers = [_page(row, requests, profiles, candidates, (p, scores, slates), (bundle, arm, run)) for row in range(requests.n)]

@@ -132,6 +132,23 @@ def interactions_of(histories: Sequence[Sequence[int]], n_items: int, since_s: i
     )
 
 
+def rated(rows: Sequence[tuple[int, int, float]], n_profiles: int, n_items: int) -> Interactions:
+    """Ratings (profile, title, stars), a second apart."""
+    profile, item, stars = zip(*rows, strict=True)
+    n = len(rows)
+    return Interactions(
+        profile=np.array(profile, np.int32),
+        item=np.array(item, np.int32),
+        at_s=np.arange(n, dtype=np.int64),
+        weight=np.ones(n, np.float32),
+        rating=np.array(stars, np.float32),
+        progress=np.full(n, np.nan, np.float32),
+        region=np.full(n, -1, np.int32),
+        n_profiles=n_profiles,
+        n_items=n_items,
+    )
+
+
 def state_of(history: Sequence[int], last_progress: float = 0.4) -> ProfileState:
     """A folded profile that watched these titles, oldest first, hourly up to `AS_OF_S`; all but the last to the end."""
     n = len(history)

@@ -130,7 +130,8 @@ class Monolith:
         scores = weigh(p, items, candidates.items, policy)
         resumed = candidates.ranks[:, :, candidates.sources.index("resume")] > 0
         listed = np.where(resumed & ((candidates.ranks > 0).sum(axis=2) == 1), -np.inf, scores).astype(np.float32)
-        chosen = slate(listed, candidates.items, items, requests.n_items, policy, requests.ids).positions[0]
+        about = candidates.items, items, requests.n_items, policy, requests.ids
+        chosen = slate(listed, *about, history=profiles.history).positions[0]
         places = chosen[chosen >= 0].astype(np.int64)
         body: dict[str, Any] = {"recommendation_id": requests.ids[0], "n_candidates": int((candidates.items >= 0).sum())}
         if asked.page != word(Page.HOMEPAGE):

@@ -14,6 +14,8 @@ from recray.schema import NO_ITEM, Floats, Ints, Retrieved, Tensors
 from recray.settings import SourceSettings
 
 _RIDGE: Final = 1.0
+_PRIOR: Final = 10.0
+"""Watches that the mean appeal stands for: a title's first few do not count against it."""
 
 
 class Content:
@@ -64,8 +66,8 @@ class Content:
 def fit(interactions: Interactions, items: Items, config: SourceSettings, *, seed: int) -> Content:
     """Map content to the directions of co-watching by ridge regression, titles that many watched counting more.
 
-    The targets are unit title vectors of implicit ALS. A title that nobody watched has the mean appeal of those watched:
-    it had no chance to earn its own.
+    The targets are unit title vectors of implicit ALS. The appeal of a title with few watches is drawn towards the mean of
+    those watched, which a title that nobody watched has: it had no chance to earn its own.
     """
     watches = np.bincount(interactions.item, minlength=items.n)
     wanted = _unit(title_vectors(interactions, items, config, seed=seed))
@@ -73,9 +75,10 @@ def fit(interactions: Interactions, items: Items, config: SourceSettings, *, see
     weighted = known * np.sqrt(watches)[:, None]
     normal = weighted.T @ known + _RIDGE * np.eye(known.shape[1])
     mapped = known @ np.linalg.solve(normal, weighted.T @ wanted)
-    appeal = np.log1p(watches)
-    appeal[watches == 0] = appeal[watches > 0].mean() if watches.any() else 0.0
-    appeal = (config.content_appeal * appeal).astype(np.float32)
+    own = np.log1p(watches)
+    common = own[watches > 0].mean() if watches.any() else 0.0
+    appeal = config.content_appeal * (watches * own + _PRIOR * common) / (watches + _PRIOR)
+    appeal = appeal.astype(np.float32)
     return Content(_unit(mapped.astype(np.float32)), appeal, config.history, config.content_half_life)
 
 

@@ -12,7 +12,8 @@ from recray.features.items import Items
 from recray.schema import Floats
 from recray.settings import SourceSettings
 
-SHRINKAGE: Final = 20.0
+SHRINKAGE: Final = 0.01
+"""What the one viewer of a hundred titles counts: a pair that only such a viewer joins has half the likeness it would have."""
 
 
 class ItemBased(SimilarTitles):
@@ -24,10 +25,11 @@ class ItemBased(SimilarTitles):
 def fit(interactions: Interactions, items: Items, config: SourceSettings) -> ItemBased:
     """Cosine between titles' viewers, each viewer counting less the more they watched, shrunk for few viewers.
 
-    A viewer of n titles counts 1 / log2(2 + n): someone who watched everything says little about any pair [Breese1998].
+    A viewer of n titles counts 1 / n, so that every viewer says as much in all: someone who watched everything says little
+    about any pair.
     """
     seen = watched(interactions, items.n)
-    trust = np.sqrt(1 / np.log2(2 + np.diff(seen.indptr)))
+    trust = np.sqrt(1 / np.maximum(np.diff(seen.indptr), 1))
     seen = sparse.csr_array(sparse.diags_array(trust.astype(np.float32)) @ seen)
     by_title = seen.T.tocsr()
     norm = np.sqrt(by_title.multiply(by_title).sum(axis=1))

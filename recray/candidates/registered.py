@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from recray.candidates import content, cowatch, factors, item_based, neighbours, popular, sequence
+from recray.candidates import content, cowatch, ease, factors, item_based, neighbours, popular, sequence
 from recray.candidates.resume import Resume
 from recray.candidates.source import CandidateSource
+from recray.errors import ConfigError
 from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.features.views import SOURCES
-from recray.settings import Settings
+from recray.settings import Settings, SourceSettings
 
 Report = Callable[[str, float, dict[str, Any]], None]
 """Called with a source's name, seconds since its fit began, and figures: after each epoch of a source that has epochs, and
@@ -25,6 +26,7 @@ def source_classes() -> dict[str, type[CandidateSource]]:
         popular.NewReleases,
         cowatch.CoWatch,
         item_based.ItemBased,
+        ease.Ease,
         neighbours.Neighbours,
         factors.Factors,
         content.Content,
@@ -33,6 +35,18 @@ def source_classes() -> dict[str, type[CandidateSource]]:
     )
     by_name = {kind.name: kind for kind in classes}
     return {name: by_name[name] for name in SOURCES}
+
+
+def chosen(settings: SourceSettings) -> list[str]:
+    """Names of the sources that a bundle is made of, in the order of `views.SOURCES`.
+
+    Raises:
+        ConfigError: what is left out is no source, or is `popular`, the last fallback of every request.
+    """
+    able = [name for name in SOURCES if name != "popular"]
+    if strange := sorted(set(settings.left_out) - set(able)):
+        raise ConfigError(f"sources.left_out names {', '.join(strange)}; expected some of {', '.join(able)}")
+    return [name for name in SOURCES if name not in settings.left_out]
 
 
 def fit_all(  # noqa: PLR0913  # one run has this many facts; callers name them
@@ -70,6 +84,7 @@ def fit_all(  # noqa: PLR0913  # one run has this many facts; callers name them
         "new_releases": lambda: popular.fit_new_releases(*about),
         "cowatch": lambda: cowatch.fit(*about),
         "item_based": lambda: item_based.fit(*about),
+        "ease": lambda: ease.fit(*about),
         "neighbours": lambda: neighbours.fit(*about, seed=seed),
         "factors": lambda: factors.fit(*about, seed=seed),
         "content": lambda: content.fit(*about, seed=seed),

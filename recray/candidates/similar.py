@@ -1,4 +1,4 @@
-"""Titles that go with titles a viewer watched: the served half of `cowatch` and `item_based`, which differ in how they fit."""
+"""Titles that go with titles a viewer watched: the served half of several sources, which differ in how they fit."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Self

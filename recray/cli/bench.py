@@ -2,6 +2,7 @@
 
 import typer
 
+from recray.cli.bench_curves import register_curves
 from recray.cli.bench_faults import register_faults
 from recray.cli.bench_freshness import register_freshness
 from recray.cli.bench_parity import register_parity
@@ -16,6 +17,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Measure and write JSON.", no_args_is_help=True)
     app.add_typer(group, name="bench")
     register_quality(group)
+    register_curves(group)
     register_serve(group)
     register_faults(group)
     register_parts(group)

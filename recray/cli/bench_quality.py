@@ -22,7 +22,9 @@ def register_quality(group: typer.Typer) -> None:
     @group.command()
     def quality(
         data: Annotated[str, typer.Option("--data", help="Name of the data set in the lake.")] = "ml-1m",
-        track: Annotated[str, typer.Option(help="A, B, C or D to rank titles, F to predict ratings.")] = "B",
+        track: Annotated[
+            str, typer.Option(help="A, B, C or D to rank titles, F to predict ratings, N, P or T for what is new.")
+        ] = "B",
         models: Annotated[str, typer.Option(help="Names separated by commas, or all.")] = "all",
         seeds: Annotated[int, typer.Option(help="Number of seeds, counted up from the settings' seed.")] = 1,
         tie_shuffles: Annotated[int, typer.Option(help="Runs with equal times of a profile in another order.")] = 0,

@@ -7,7 +7,7 @@ array, or the target NO_ITEM) cannot be judged: its value is NaN, so that no mea
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ from recray.errors import DataError
 from recray.experiments.interval import Doubles, Interval
 from recray.schema import NO_ITEM, Bools, Ints, Longs
 
+_LEAST_P: Final = 1e-15
 Relevant: TypeAlias = NDArray[np.integer[Any]] | Sequence[ArrayLike]
 
 
@@ -156,6 +157,18 @@ def mae(predicted: ArrayLike, actual: ArrayLike) -> float:
     """
     error = np.asarray(predicted, np.float64) - np.asarray(actual, np.float64)
     return float(np.mean(np.abs(error))) if error.size else float("nan")
+
+
+def log_loss(p: ArrayLike) -> float:
+    """Mean of -ln of the probability that was given to what happened; NaN when nothing was predicted.
+
+    A probability below 1e-15 counts as that much: one impossible outcome does not hide every other.
+
+    >>> round(log_loss([0.5, 0.25]), 4)
+    1.0397
+    """
+    given = np.maximum(np.asarray(p, np.float64), _LEAST_P)
+    return float(-np.log(given).mean()) if given.size else float("nan")
 
 
 @dataclass(slots=True, frozen=True)

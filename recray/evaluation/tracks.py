@@ -5,7 +5,7 @@ numbers; a track's `catalogue` says which of them are ranked.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from recray.schema import Bools
 CORE: Final = 5
 QUANTILE: Final = 0.9
 
-_RANKED: Final = (
+RANKED: Final = (
     "Every title of the catalogue that is not in the whole history of the request is ranked; nothing is sampled. Models see "
     "who began what and when, not how it was rated or finished; equal times of a profile keep the order of the raw file. A "
     "model of titles' content sees their metadata besides."
@@ -35,15 +35,15 @@ _RAW: Final = (
 )
 PROTOCOLS: Final[Mapping[str, str]] = {
     "A": f"{_LEFT_OUT_LAST}Titles with fewer than {CORE} interactions are removed first, profiles are not; the catalogue is "
-    f"the rest. A title that a profile has again is counted at its first time. {_RANKED}",
-    "B": f"{_LEFT_OUT_LAST}{_RAW}{_RANKED}",
-    "C": f"{_LEFT_OUT_LAST}{_RAW}{_RANKED} The moment of the request, which is the target's time, is an input of the model.",
+    f"the rest. A title that a profile has again is counted at its first time. {RANKED}",
+    "B": f"{_LEFT_OUT_LAST}{_RAW}{RANKED}",
+    "C": f"{_LEFT_OUT_LAST}{_RAW}{RANKED} The moment of the request, which is the target's time, is an input of the model.",
     "D": "Global time split, successive: consecutive repeats of a title are dropped and profiles and titles with fewer than "
     f"{CORE} interactions removed, by turns until nothing changes; the catalogue is every title left. T is the {QUANTILE} "
     "quantile of all times. Every interaction after T that has an earlier one of its profile is the target of one request, its "
     "history all interactions before it; means are over requests. Known are interactions at or before T of profiles whose "
     f"second is not later; they are cut once more in the same way at the {QUANTILE} quantile of their times. Models are fitted "
-    f"on the earlier part alone, and the later part is for validation. {_RANKED}",
+    f"on the earlier part alone, and the later part is for validation. {RANKED}",
 }
 """What each track does, exactly enough to be done again."""
 
@@ -53,7 +53,7 @@ class Track:
     """One track of one data set: `plays` are the rows left by its preparation, without ratings, and masks over them.
 
     `learnt` [n] rows that models are fitted on, `validation` [n] rows that choices may be made on, `catalogue` [n_items]
-    titles that are ranked. No target is among either.
+    titles that are ranked. No target is among either. `groups` are masks over the targets by name, where a track divides them.
     """
 
     name: str
@@ -62,10 +62,7 @@ class Track:
     validation: Bools
     targets: Targets
     catalogue: Bools
-
-    @property
-    def protocol(self) -> str:
-        return PROTOCOLS[self.name]
+    groups: Mapping[str, Bools] = field(default_factory=dict)
 
 
 def make(name: str, plays: Interactions) -> Track:
@@ -77,7 +74,7 @@ def make(name: str, plays: Interactions) -> Track:
     """
     if name not in _MAKERS:
         raise ConfigError(f"track is {name!r}; expected one of {', '.join(_MAKERS)} to rank titles")
-    track = _MAKERS[name](name, _order_alone(plays))
+    track = _MAKERS[name](name, order_alone(plays))
     if not len(track.targets) or not track.learnt.any():
         raise DataError(
             f"track {name} leaves {np.count_nonzero(track.learnt)} interactions to learn from and {len(track.targets)} "
@@ -104,8 +101,8 @@ def shuffled_ties(plays: Interactions, rng: np.random.Generator) -> Interactions
     return replace(plays, **{name: getattr(plays, name)[order] for name in columns})
 
 
-def _order_alone(plays: Interactions) -> Interactions:
-    """Every row a plain watch: published models of these tracks know no ratings."""
+def order_alone(plays: Interactions) -> Interactions:
+    """The rows without what was thought of them: every row a plain watch: published models of these tracks know no ratings."""
     unknown = np.full(len(plays), np.nan, np.float32)
     return replace(plays, weight=np.ones(len(plays), np.float32), rating=unknown, progress=unknown)
 

@@ -74,6 +74,11 @@ class Items:
         return (table / np.maximum(self.genres.sum(axis=1, keepdims=True), 1)).astype(np.float32)
 
     @cached_property
+    def genre_shares(self) -> Floats:
+        """Every genre in `genre_names` order [n, n_genres] float32, a title's rows summing to 1; zeros without genres."""
+        return (self.genres / np.maximum(self.genres.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+
+    @cached_property
     def rarity(self) -> Floats:
         """1 - popularity percentile over all plays [n] float32; ties by title number."""
         order = np.argsort(np.argsort(self.plays[:, 2], kind="stable"), kind="stable")

@@ -21,6 +21,7 @@ SOURCES: Final = (
     "new_releases",
     "cowatch",
     "item_based",
+    "ease",
     "neighbours",
     "factors",
     "content",

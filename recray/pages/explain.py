@@ -16,13 +16,14 @@ _WORDS: Final[Mapping[str, str]] = {
     "new_releases": "New release",
     "cowatch": "Often watched next by viewers like you",
     "item_based": "Goes with what you watched",
+    "ease": "Goes with all that you watched",
     "neighbours": "Viewers with your taste watched it",
     "factors": "Fits your taste",
     "content": "Similar to what you watched",
     "sequence": "Fits what you watched last",
     "resume": "Continue watching",
 }
-_SEEDED_SOURCES: Final = ("cowatch", "item_based", "content")
+_SEEDED_SOURCES: Final = ("cowatch", "item_based", "ease", "content")
 
 
 _WORST: Final = np.iinfo(np.int32).max

@@ -1,24 +1,22 @@
 """The last step of a list: business weights make one score of several probabilities, and scores become a slate.
 
-Diversity and exploration live here and nowhere else; what exploration did is stated as propensities.
+Exploration lives here and nowhere else; what it did is stated as propensities. How diversity chooses is `rerank`'s.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recray.errors import ConfigError
-from recray.features.compiled import compiled, held, inner_product
 from recray.features.items import Items
-from recray.schema import Bools, Floats, Ints, Longs, Objective
+from recray.ranking.rerank import rerank
+from recray.schema import NO_ITEM, Bools, Floats, Ints, Longs, Objective
 from recray.settings import SlateSettings
 
-_POOL: Final = 3
-"""Diversity chooses among this many candidates per place, best scores first: further down nothing is worth showing."""
 _LEAST_PRIORITY: Final = np.float32(1e-3)
 
 
@@ -66,15 +64,22 @@ def weigh(p: Floats, items: Items, candidates_items: Ints, settings: SlateSettin
     return np.where(candidates_items >= 0, scores, -np.inf).astype(np.float32)
 
 
-def slate(
-    scores: Floats, item_numbers: Ints, items: Items, n: Ints, settings: SlateSettings, rng_keys: Sequence[str]
+def slate(  # noqa: PLR0913  # facts of one batch; the history is named by its callers
+    scores: Floats,
+    item_numbers: Ints,
+    items: Items,
+    n: Ints,
+    settings: SlateSettings,
+    rng_keys: Sequence[str],
+    *,
+    history: Ints | None = None,
 ) -> Slates:
     """The slates of B requests: n[b] titles each (fewer when there are fewer candidates), as wide as the largest.
 
-    Order: by score, ties by lower title number; with `diversity` > 0 greedy maximal marginal relevance [Carbonell1998] over
-    scores scaled to 0..1 within the request and cosine of content vectors. Exploration: going down the slate, each position
-    swaps with probability epsilon with a later candidate drawn uniformly, anywhere down to the last candidate. The draws
-    come from a digest of the request's key, so an answer can be made again.
+    Order: by score, ties by lower title number; with `diversity` > 0 chosen greedily by `diversity_by` (see `rerank`), of
+    which calibration goes by the `history` [B, H] of titles watched, padded with NO_ITEM. Exploration: going down the slate,
+    each position swaps with probability epsilon with a later candidate drawn uniformly, anywhere down to the last candidate.
+    The draws come from a digest of the request's key, so an answer can be made again.
 
     `propensity` is exact and marginal: P(this title at this position | request) over all draws, as inverse propensity
     scoring by position needs. With m candidates, the title of rank t (from 0) before exploration, e(i) = epsilon/(m-1-i) and
@@ -86,8 +91,8 @@ def slate(
     n_shown = np.minimum(n, n_valid)
     width = int(n.max(initial=0))
     if settings.diversity > 0 and width > 1:
-        about = held(item_numbers, np.int32), held(items.content, np.float32)
-        order = _diversified(order, scores, about, n_shown, settings.diversity)
+        known = np.full((len(order), 1), NO_ITEM, np.int32) if history is None else history
+        order = _chosen_first(order, rerank(order, scores, item_numbers, n_shown, known, (items, settings)), n_shown)
     kept = np.arange(width) < n_shown[:, None]
     ranks = np.broadcast_to(np.arange(order.shape[1]), order.shape).copy()
     if settings.exploration > 0:
@@ -109,47 +114,6 @@ def best_first(scores: Floats, item_numbers: Ints) -> Longs:
     bits = (scores + np.float32(0)).view(np.int32).astype(np.int64)
     rising = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
     return np.argsort((-rising << 32) | (item_numbers.astype(np.int64) & 0xFFFFFFFF), axis=1, kind="stable")
-
-
-def _diversified(order: Longs, scores: Floats, about: tuple[Ints, Floats], n_shown: Longs, diversity: float) -> Longs:
-    """The order with its head chosen greedily for score and difference; what was not chosen follows by score."""
-    chosen = np.zeros((len(order), int(n_shown.max(initial=0))), np.int64)
-    _choose(order, held(scores, np.float32), about, n_shown, (np.float32(diversity), _POOL), chosen)
-    return _chosen_first(order, chosen, n_shown)
-
-
-@compiled
-def _choose(
-    order: Longs, scores: Floats, about: tuple[Ints, Floats], n_shown: Longs, how: tuple[Any, int], chosen: Longs
-) -> None:
-    """Places in `order` [B, K] of what greedy maximal marginal relevance takes, into the first n_shown[b] of chosen [B, n].
-
-    about = (title numbers [B, K], content [n_items, dim] with rows of unit length); how = (diversity, pool): among the best
-    pool * n_shown[b] candidates.
-    """
-    numbers, content = about
-    diversity, pool = how
-    worth = np.empty(pool * chosen.shape[1] + 1, np.float32)
-    for row in range(len(order)):
-        size = 0
-        while size < min(pool * n_shown[row], order.shape[1]) and scores[row, order[row, size]] > -np.inf:
-            size += 1
-        title = numbers[row][order[row, :size]]
-        low, high = scores[row, order[row, max(size - 1, 0)]], scores[row, order[row, 0]]
-        for place in range(size):
-            relevance = (scores[row, order[row, place]] - low) / max(high - low, np.float32(1e-12))
-            worth[place] = (np.float32(1) - diversity) * relevance
-        beside = worth[:size].copy()
-        for position in range(min(n_shown[row], size)):
-            best = np.argmax(beside)
-            chosen[row, position] = best
-            for place in range(size):
-                alike = inner_product(content[title[best]], content[title[place]])
-                marginal = worth[place] - diversity * alike
-                # The first is taken for its score alone; then the nearest of the taken counts, where worth is least.
-                beside[place] = marginal if position == 0 else min(beside[place], marginal)
-            for taken in range(position + 1):
-                beside[chosen[row, taken]] = -np.inf
 
 
 def _chosen_first(order: Longs, chosen: Longs, n_shown: Longs) -> Longs:

@@ -50,4 +50,5 @@ def warm(bundle: Bundle, settings: Settings) -> None:
             if not np.isfinite(p).all():
                 raise ModelError(f"bundle {bundle.id} cannot answer: ranker {name} gave values that are not finite; train anew")
             scores = weigh(p, items, candidates.items, settings.slate)
-            slate(scores, candidates.items, items, requests.n_items, settings.slate, requests.ids)
+            about = candidates.items, items, requests.n_items, settings.slate, requests.ids
+            slate(scores, *about, history=profiles.history)

@@ -1,7 +1,7 @@
 """Every knob once, with its unit, bound and default. Values only: nothing here reads a file or the environment."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,8 +22,10 @@ class SourceSettings(Knobs):
     """Candidate sources: how many each may propose and how each is fitted.
 
     A `*_half_life` without a unit counts positions of the history: the weight of a title halves every so many titles.
+    `left_out` names sources that are not fitted and so not served.
     """
 
+    left_out: tuple[str, ...] = ()
     quota: Count = 120
     n_candidates: Count = 500
     popularity_half_life_days: Seconds = 180.0
@@ -43,6 +45,8 @@ class SourceSettings(Knobs):
     similar_history_half_life: Annotated[float, Field(gt=0)] = 5.0
     factors_history: Count = 20
     factors_history_half_life: Annotated[float, Field(gt=0)] = 4.0
+    ease_titles: Count = 15_000
+    ease_regularization: Annotated[float, Field(gt=0)] = 1_000.0
     content_dim: Count = 64
     content_half_life: Annotated[float, Field(gt=0)] = 3.0
     content_appeal: Annotated[float, Field(ge=0)] = 0.2
@@ -100,11 +104,13 @@ class ExampleSettings(Knobs):
 class SlateSettings(Knobs):
     """How scores become a slate: business weights of the objectives, diversity, exploration.
 
+    `diversity` is what scores give up for unlike titles (`mmr`, `dpp`) or for the viewer's own mix of genres (`calibration`).
     `ranked_per_place`: candidates that a first pass leaves to the ranker for each title shown.
     """
 
     weights: dict[str, float] = Field({"start": 1.0, "completion": 0.3, "dislike": -0.3})
-    diversity: Share = 0.1
+    diversity: Share = 0.5
+    diversity_by: Literal["mmr", "dpp", "calibration"] = "calibration"
     exploration: Share = 0.0
     row_size: Annotated[int, Field(ge=1, le=100)] = 20
     n_rows: Annotated[int, Field(ge=1, le=40)] = 10

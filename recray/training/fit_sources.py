@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import ray
 
-from recray.candidates.registered import fit_all
+from recray.candidates.registered import chosen, fit_all
 from recray.candidates.sequence import Sequence as SequenceSource
 from recray.candidates.source import CandidateSource
 from recray.data.history import History
 from recray.errors import DataError
 from recray.features.interactions import Interactions
 from recray.features.items import Items
-from recray.features.views import SOURCES
 from recray.settings import Settings
 from recray.training.fit_sequence import fit_sequence_on_ray
 from recray.training.trainer import Fitted as Trained
@@ -39,28 +38,31 @@ def _fit_one(name: str, plays: Any, items: Any, settings: Settings) -> tuple[Can
 
 
 def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, n_epochs: int | None = None) -> Fitted:
-    """Every candidate source, fitted on what was known before a moment; each in a Ray task, the sequence model by Ray Train.
+    """The chosen candidate sources, fitted on what was known before a moment: each in a Ray task, sequence by Ray Train.
 
     `n_epochs` is how long the sequence model learns; None stops it by validation.
     """
+    names = chosen(settings.sources)
     items = history.catalogue(moment_s)
     plays = history.until(moment_s)
     if not len(plays):
         raise DataError(f"{history.name} has no watching event before the end of the first period; import more data")
     shared = ray.put(plays), ray.put(items)
     task = ray.remote(_fit_one).options(num_cpus=settings.training.cpus_per_fit)
-    under_way = {task.remote(name, *shared, settings): name for name in SOURCES if name != "sequence"}
+    under_way = {task.remote(name, *shared, settings): name for name in names if name != "sequence"}
     sources: dict[str, CandidateSource] = {}
     while under_way:
         done, _ = ray.wait(list(under_way), num_returns=1)
         name = under_way.pop(done[0])
         sources[name], seconds = ray.get(done[0])
         say(f"fitted source {name} in {seconds:.1f} s")
+    if "sequence" not in names:
+        return Fitted(items, {name: sources[name] for name in names}, 1)
     fitted = _fit_sequence(plays, items, settings, n_epochs, heard("source sequence", say))
     sources["sequence"] = fitted.model
     say(f"fitted source sequence: {shown(fitted.metrics)}")
     epochs = n_epochs or max(int(fitted.metrics.get("epoch", 0)), 1)
-    return Fitted(items, {name: sources[name] for name in SOURCES}, epochs)
+    return Fitted(items, {name: sources[name] for name in names}, epochs)
 
 
 def heard(what: str, say: Say) -> Callable[[dict[str, float]], None]:

@@ -23,6 +23,7 @@ from recray.evaluation.metrics import hit_rate_at, mrr_at, ndcg_at, precision_at
 from recray.experiments.assign import Assignment, Experiments, RankerName
 from recray.features.items import Items
 from recray.features.profiles import Profiles
+from recray.pages.answer import Answer
 from recray.recommend import Parts, guards_of, recommend
 from recray.schema import NO_ITEM, Candidates, Counted, Floats, Ints, ProfileKey, ProfileSettings, Requests
 from recray.settings import ServingSettings, Settings, StageBudgets
@@ -41,13 +42,18 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Held:
     """`Parts` over one bundle and one batch of replayed profiles, all in this process."""
 
     bundle: Bundle
     known: Profiles
     settings: Settings
     once: list[Candidates] = field(default_factory=list)
+
+    def parts(self) -> Parts:
+        """Everything that a request needs, without a limit to its time."""
+        guards = guards_of(_PATIENT, time.perf_counter)
+        return Parts(Experiments.load(None), self, self, self, self, self.settings.slate, time.perf_counter, guards)
 
     def named(self, name: str) -> Bundle:
         return self.bundle
@@ -83,12 +89,18 @@ def unrestricted(items: Items) -> Items:
     )
 
 
+def unrestricted_bundle(bundle: Bundle) -> Bundle:
+    """The bundle as it is judged: over the catalogue without simulated delivery facts."""
+    if bundle.manifest.get("data", {}).get("simulated"):
+        return dataclasses.replace(bundle, items=unrestricted(bundle.items))
+    return bundle
+
+
 def judge(
     bundle: Bundle, moments: Sequence[Moment], profiles: Mapping[ProfileKey, ProfileSettings], settings: Settings
 ) -> dict[str, Judged]:
     """Every source and every ranker of a bundle on replayed requests, by name. Sources that only resume are left out."""
-    if bundle.manifest.get("data", {}).get("simulated"):
-        bundle = dataclasses.replace(bundle, items=unrestricted(bundle.items))
+    bundle = unrestricted_bundle(bundle)
     k = settings.evaluation.k
     names = [name for name in bundle.sources if name != "resume"] + list(bundle.rankers)
     lists: dict[str, list[Ints]] = {name: [] for name in names}
@@ -113,17 +125,13 @@ async def _lists(
 ) -> dict[str, Ints]:
     k = settings.evaluation.k
     requests, profiles = asked(batch, own, k)
-    held = _Held(bundle, profiles, settings)
-    parts = Parts(Experiments.load(None), held, held, held, held, settings.slate, time.perf_counter,
-                  guards_of(_PATIENT, time.perf_counter))  # fmt: skip
+    held = Held(bundle, profiles, settings)
+    parts = held.parts()
     found: dict[str, Ints] = {}
     for ranker in bundle.rankers:
         arms = [Assignment(ranker=cast(RankerName, ranker))] * requests.n
         answers = await recommend(requests, parts, assignments=arms)
-        if degraded := {stage for answer in answers for stage in answer.degraded}:
-            raise ModelError(f"bundle {bundle.id} cannot be judged: {', '.join(sorted(degraded))} failed; see the log")
-        rows = [answer.candidates.items[answer.row, answer.places][None, :] for answer in answers]
-        found[ranker] = np.concatenate([_padded(row, k) for row in rows])
+        found[ranker] = shown(answers, k)
     proposed = held.once[0]
     return found | {name: _first(proposed, name, k) for name in bundle.sources if name != "resume"}
 
@@ -135,6 +143,17 @@ def _first(candidates: Candidates, source: str, k: int) -> Ints:
     row, place = np.nonzero((ranks > 0) & (ranks <= k))
     listed[row, ranks[row, place] - 1] = candidates.items[row, place]
     return listed
+
+
+def shown(answers: Sequence[Answer], k: int) -> Ints:
+    """The first k titles [B, k] of answers, padded with NO_ITEM.
+
+    Raises:
+        ModelError: an answer is degraded, so that it tells nothing of the models.
+    """
+    if degraded := {stage for answer in answers for stage in answer.degraded}:
+        raise ModelError(f"bundle {answers[0].bundle_id} cannot be judged: {', '.join(sorted(degraded))} failed; see the log")
+    return np.concatenate([_padded(answer.candidates.items[answer.row, answer.places][None, :], k) for answer in answers])
 
 
 def _padded(items: Ints, k: int) -> Ints:

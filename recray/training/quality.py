@@ -3,6 +3,7 @@
 Knows nothing of Ray. Judges candidate sources one by one and rating models; whole pipelines are judged by `judge`.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,19 +16,20 @@ from recray.candidates.registered import fit_all, source_classes
 from recray.catalog.titles import build_items
 from recray.data.history import History
 from recray.errors import ConfigError
-from recray.evaluation import tracks
-from recray.evaluation.metrics import mae, rmse
+from recray.evaluation import cold, tracks
+from recray.evaluation.metrics import log_loss, mae, rmse
 from recray.evaluation.protocol import others, rating_split, summary
 from recray.evaluation.tracks import Track
+from recray.features.interactions import Interactions
 from recray.schema import Ints
 from recray.settings import Settings
-from recray.training import rating_models
+from recray.training import rating_models, rating_probit
 from recray.training.track_requests import DEPTH, TOP, rank
 
 Say = Callable[[str], None]
 
 RATINGS: Final = "F"
-TRACKS: Final = (*tracks.PROTOCOLS, RATINGS)
+TRACKS: Final = (*tracks.PROTOCOLS, RATINGS, *cold.PROTOCOLS)
 _REQUEST_TIME: Final = "C"
 _CUTOFFS: Final = (10, 50, 200)
 _NOT_RANKED: Final[Mapping[str, str]] = {
@@ -54,7 +56,8 @@ _NOTHING: Final = pa.schema(
 ).empty_table()
 _RATING_PROTOCOL: Final = (
     "A uniform random 10 % of the ratings, drawn with the seed, is predicted from the other 90 %, whatever their times. "
-    "Predictions are clipped to the range of the training ratings and not rounded. RMSE and MAE over all of the 10 %."
+    "Predictions are clipped to the range of the training ratings and not rounded. RMSE and MAE over all of the 10 %. The "
+    "model probit knows the day of the rating that it predicts; its log loss is that of the chances it gives each star value."
 )
 
 
@@ -88,7 +91,7 @@ class Plan:
 
 def _able(track: str) -> list[str]:
     if track == RATINGS:
-        return list(rating_models.MODELS)
+        return [*rating_models.MODELS, *([rating_probit.NAME] if rating_probit.installed() else [])]
     return [] if track == _REQUEST_TIME else [name for name in source_classes() if name not in _NOT_RANKED]
 
 
@@ -120,16 +123,16 @@ def measure(history: History, plan: Plan, settings: Settings, say: Say) -> Measu
         DataError: the data set leaves nothing to be learnt from or to be asked.
     """
     first = settings.training.seed
-    track = None if plan.track == RATINGS else tracks.make(plan.track, history.plays)
+    track = None if plan.track == RATINGS else _cut(plan.track, history.plays)
     reordered = [
-        tracks.make(plan.track, tracks.shuffled_ties(history.plays, np.random.default_rng((first, number))))
+        _cut(plan.track, tracks.shuffled_ties(history.plays, np.random.default_rng((first, number))))
         for number in range(plan.n_tie_shuffles)
     ]
     models, tops = {}, {}
     for name in plan.judged():
         runs, shuffled = {}, {}
         for seed in range(first, first + plan.n_seeds):
-            runs[str(seed)] = _rate(history, name, seed) if track is None else _rank(history, track, name, settings, seed)
+            runs[str(seed)] = _rate(history, name, seed, say) if track is None else _rank(history, track, name, settings, seed)
             say(f"{name}, seed {seed}: {_brief(runs[str(seed)])}")
         for number, other in enumerate(reordered):
             shuffled[str(number)] = _rank(history, other, name, settings, first)
@@ -140,6 +143,10 @@ def measure(history: History, plan: Plan, settings: Settings, say: Say) -> Measu
     if track is None:
         return Measured({"track": plan.track, **_about_ratings(history), "models": models}, _NOTHING)
     return Measured({"track": plan.track, **_about(history, track), "models": models}, _table(history, track, tops))
+
+
+def _cut(name: str, plays: Interactions) -> Track:
+    return (cold if name in cold.PROTOCOLS else tracks).make(name, plays)
 
 
 def _rank(history: History, track: Track, name: str, settings: Settings, seed: int) -> _Run:
@@ -162,24 +169,40 @@ def _rank(history: History, track: Track, name: str, settings: Settings, seed: i
     wanted = {f"{metric}@{k}" for metric in ("hr", "ndcg") for k in _CUTOFFS} | {f"mrr@{TOP}"}
     metrics = {metric: value for metric, value in summary(ranked.rank, _CUTOFFS).items() if metric in wanted}
     metrics[f"coverage@{TOP}"] = np.unique(ranked.top[ranked.top >= 0]).size / int(track.catalogue.sum())
-    about = {
+    about: dict[str, Any] = {
         "seconds": {"fit": fitted - began, "evaluate": time.perf_counter() - fitted},
         "seed": seed,
         "chosen_on": _EPOCHS if epochs else _AS_GIVEN,
     }
+    if track.groups:
+        about["by_group"] = {
+            group: {"n": int(mask.sum())}
+            | {key: value for key, value in summary(ranked.rank[mask], _CUTOFFS).items() if key in wanted}
+            for group, mask in track.groups.items()
+        }
     return _Run(metrics, about | ({"epochs": epochs} if epochs else {}), ranked.top)
 
 
-def _rate(history: History, name: str, seed: int) -> _Run:
+def _rate(history: History, name: str, seed: int, say: Say) -> _Run:
     began = time.perf_counter()
     asked = rating_split(history.plays, np.random.default_rng(seed))
     known = history.plays.where(others(history.plays, asked) & ~np.isnan(history.plays.rating))
-    model, chosen = rating_models.fit(known, rating_models.MODELS[name], seed)
-    fitted = time.perf_counter()
-    predicted, actual = model.predict(asked.profile, asked.item), history.plays.rating[asked.row]
-    metrics = {"rmse": rmse(predicted, actual), "mae": mae(predicted, actual)}
+    actual = history.plays.rating[asked.row]
+    if name == rating_probit.NAME:
+        probit = rating_probit.fit(known, seed, say)
+        fitted = time.perf_counter()
+        chances = probit.chances(asked.profile, asked.item, asked.at_s)
+        predicted = chances @ probit.stars
+        more = {"log_loss": log_loss((chances * (probit.stars == actual[:, None])).sum(axis=1))}
+        how = {"chosen_on": rating_probit.CHOSEN_ON, "chosen": dataclasses.asdict(rating_probit.PUBLISHED)}
+    else:
+        model, chosen = rating_models.fit(known, rating_models.MODELS[name], seed)
+        fitted = time.perf_counter()
+        predicted, more = model.predict(asked.profile, asked.item, asked.at_s), {}
+        how = {"chosen_on": rating_models.CHOSEN_ON, "chosen": chosen}
+    metrics = {"rmse": rmse(predicted, actual), "mae": mae(predicted, actual), **more}
     seconds = {"fit": fitted - began, "evaluate": time.perf_counter() - fitted}
-    return _Run(metrics, {"seconds": seconds, "seed": seed, "chosen_on": rating_models.CHOSEN_ON, "chosen": chosen})
+    return _Run(metrics, {"seconds": seconds, "seed": seed, **how})
 
 
 def _brief(run: _Run) -> str:
@@ -216,7 +239,11 @@ def _about(history: History, track: Track) -> dict[str, Any]:
         "test_targets_never_learnt": int((learnt[track.targets.item] == 0).sum()),
     }
     not_judged = dict.fromkeys(source_classes(), _TIMELESS) if track.name == _REQUEST_TIME else dict(_NOT_RANKED)
-    return {"protocol": f"{track.protocol} {_ASKED}", "data": counts, "not_judged": not_judged}
+    return {
+        "protocol": f"{({**tracks.PROTOCOLS, **cold.PROTOCOLS})[track.name]} {_ASKED}",
+        "data": counts,
+        "not_judged": not_judged,
+    }
 
 
 def _about_ratings(history: History) -> dict[str, Any]:
@@ -229,7 +256,8 @@ def _about_ratings(history: History) -> dict[str, Any]:
         "interactions": len(rated),
         "test_targets": round(0.1 * len(rated)),
     }
-    return {"protocol": _RATING_PROTOCOL, "data": counts}
+    not_judged = {} if rating_probit.installed() else {rating_probit.NAME: rating_probit.INSTALL}
+    return {"protocol": _RATING_PROTOCOL, "data": counts, "not_judged": not_judged}
 
 
 def _table(history: History, track: Track, tops: Mapping[str, Ints]) -> pa.Table:

@@ -15,7 +15,7 @@ from recray.errors import DataError
 from recray.evaluation.metrics import rmse
 from recray.evaluation.protocol import others, rating_split
 from recray.features.interactions import Interactions
-from recray.schema import Ints
+from recray.schema import Ints, Longs
 
 Doubles = NDArray[np.float64]
 
@@ -53,8 +53,8 @@ class RatingModel:
     viewers: Doubles
     titles: Doubles
 
-    def predict(self, profile: Ints, item: Ints) -> Doubles:
-        """Stars [n] of viewers for titles."""
+    def predict(self, profile: Ints, item: Ints, at_s: Longs) -> Doubles:
+        """Stars [n] of viewers for titles; the same at every moment."""
         viewer, title = self.viewers[profile], self.titles[item]
         stars = self.mean + (viewer[:, :-1] * title[:, :-1]).sum(axis=1) + viewer[:, -1] + title[:, -1]
         return np.clip(stars, self.low, self.high)
@@ -111,7 +111,7 @@ def fit(rated: Interactions, space: Space, seed: int) -> tuple[RatingModel, dict
         for regularization in space.regularizations:
             steps = rounds(early, space.dim, regularization, np.random.default_rng(seed))
             for n_rounds, model in zip(range(1, _MAX_ROUNDS + 1), steps, strict=False):
-                best = min(best, (rmse(model.predict(aside.profile, aside.item), actual), regularization, n_rounds))
+                best = min(best, (rmse(model.predict(aside.profile, aside.item, aside.at_s), actual), regularization, n_rounds))
         error, regularization, n_rounds = best
         steps = rounds(rated, space.dim, regularization, np.random.default_rng(seed))
         model = [next(steps) for _ in range(n_rounds)][-1]

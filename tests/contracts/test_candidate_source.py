@@ -12,10 +12,10 @@ from recray.schema import NO_ITEM, Page, Retrieved
 from recray.settings import Settings, resolve
 from worlds import World, ask_for, make_world
 
-PERSONAL = ("cowatch", "item_based", "neighbours", "factors", "content", "sequence")
+PERSONAL = ("cowatch", "item_based", "ease", "neighbours", "factors", "content", "sequence")
 NOT_FROM_HISTORY = ("popular", "trending", "new_releases")
 SETTINGS = resolve({
-    "sources": {"factors": 12, "als_iterations": 5, "n_reference_profiles": 150, "n_neighbours": 20},
+    "sources": {"factors": 12, "als_iterations": 5, "n_reference_profiles": 150, "n_neighbours": 20, "ease_regularization": 20},
     "sequence": {"dim": 16, "epochs": 20, "max_length": 12, "batch_size": 16, "patience": 20, "learning_rate": 0.01},
 })  # fmt: skip
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recray.candidates import content, cowatch, factors, item_based, neighbours
+from recray.candidates import content, cowatch, ease, factors, item_based, neighbours
 from recray.candidates.factors import FoldIn
 from recray.candidates.history import evidence, first_of_each, last_of_each, newest, recency
 from recray.candidates.resume import Resume
@@ -84,9 +84,45 @@ def test_item_based_is_a_shrunk_cosine_that_trusts_busy_viewers_less(items: Item
     source = item_based.fit(seen, items, CONFIG.model_copy(update={"n_neighbours": 3}))
     got = source.retrieve(ask_for(items, [[0]]), 3)
     assert got.items[0].tolist() == [1, 2, 3]
-    few, many = 1 / np.log2(4), 1 / np.log2(10)
+    few, many = 1 / 2, 1 / 8
     shared = 2 * few / (np.sqrt((2 * few + many) * 2 * few) + item_based.SHRINKAGE)
     assert got.scores[0, 0] == pytest.approx(shared, rel=1e-5)
+
+
+def ridge(histories: list[list[int]], n_items: int, regularization: float) -> np.ndarray:
+    """Weights of each title from all others, one regression at a time, the title itself left out of its own."""
+    seen = np.zeros((len(histories), n_items))
+    for row, history in enumerate(histories):
+        seen[row, history] = 1
+    weights = np.zeros((n_items, n_items))
+    for title in range(n_items):
+        others = np.arange(n_items) != title
+        normal = seen[:, others].T @ seen[:, others] + regularization * np.eye(n_items - 1)
+        weights[others, title] = np.linalg.solve(normal, seen[:, others].T @ seen[:, title])
+    return weights
+
+
+def test_ease_serves_the_positive_weights_of_a_regression_on_all_other_titles(items: Items) -> None:
+    draws = np.random.default_rng(1)
+    histories = [draws.permutation(10)[: draws.integers(2, 7)].tolist() for _ in range(40)]
+    source = ease.fit(interactions_of(histories, 10), items, CONFIG.model_copy(update={"ease_regularization": 3.0}))
+    weights = ridge(histories, 10, 3.0)
+    served = np.zeros((10, 10))
+    held = source.tensors()
+    for title, beside in enumerate(held["neighbours"]):
+        served[title, beside[beside >= 0]] = held["weights"][title, beside >= 0]
+    np.testing.assert_allclose(served, np.where(weights > 0, weights, 0), atol=2e-5)
+    assert (weights < -0.01).any()
+
+
+def test_ease_is_solved_for_the_most_watched_titles_only(items: Items) -> None:
+    histories = [[1, 3, 7], [1, 3, 7], [1, 3], [1, 7], [2, 3]]
+    few = CONFIG.model_copy(update={"ease_regularization": 1.0, "ease_titles": 3})
+    held = ease.fit(interactions_of(histories, 10), items, few).tensors()
+    assert sorted(set(held["neighbours"].ravel().tolist())) == [NO_ITEM, 1, 3, 7]
+    assert not held["weights"][[0, 2, 4, 5, 6, 8, 9]].any()
+    kept = [[title for title in history if title != 2] for history in histories]
+    np.testing.assert_allclose(held["weights"][1].max(), ridge(kept, 10, 1.0)[1].max(), rtol=1e-4)
 
 
 def test_neighbours_keep_no_more_references_than_asked_and_no_short_ones(items: Items) -> None:
@@ -156,3 +192,11 @@ def test_resume_offers_the_newest_unfinished_first_on_the_homepage_alone(items: 
     elsewhere = ask_for(items, [[]], Page.CATEGORY)
     elsewhere.profiles = profiles
     assert Resume().retrieve(elsewhere, 5).items.size == 0
+
+
+def test_a_title_with_few_watches_is_not_less_appealing_than_one_with_none(items: Items) -> None:
+    histories = [[0, 1, 2]] * 30 + [[0, 3]] + [[0, 1]] * 30
+    appeal = content.fit(interactions_of(histories, 10), items, CONFIG, seed=0).tensors()["appeal"]
+    assert appeal[0] > appeal[1] > appeal[2] > appeal[3]
+    assert appeal[3] > 0.85 * appeal[4]
+    assert appeal[4] == appeal[9]

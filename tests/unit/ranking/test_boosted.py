@@ -33,8 +33,8 @@ def test_rows_are_user_context_item_and_match_in_the_order_of_the_columns() -> N
     assert rows.shape == ((inputs.items >= 0).sum(), len(columns()))
     n_user = inputs.user.shape[1]
     np.testing.assert_array_equal(rows[0, :n_user], inputs.user[0])
-    np.testing.assert_array_equal(rows[1, n_user:-26], features[inputs.items[0, 1]])
-    np.testing.assert_array_equal(rows[1, -26:], inputs.match[0, 1])
+    np.testing.assert_array_equal(rows[1, n_user : -inputs.match.shape[2]], features[inputs.items[0, 1]])
+    np.testing.assert_array_equal(rows[1, -inputs.match.shape[2] :], inputs.match[0, 1])
     assert columns()[n_user] == "item.kind_0"
     assert len(set(columns())) == len(columns())
 

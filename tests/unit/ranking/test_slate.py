@@ -44,7 +44,14 @@ def test_slate_is_a_permutation_of_a_subset_with_propensities(
     seed: int, n_requests: int, n_candidates: int, diversity: float, exploration: float
 ) -> None:
     scores, numbers, n = _batch(seed, n_requests, n_candidates)
-    got = slate(scores, numbers, ITEMS, n, SlateSettings(diversity=diversity, exploration=exploration), _keys(n_requests))
+    got = slate(
+        scores,
+        numbers,
+        ITEMS,
+        n,
+        SlateSettings(diversity=diversity, diversity_by="mmr", exploration=exploration),
+        _keys(n_requests),
+    )
     assert got.positions.shape == got.propensity.shape == (n_requests, n.max())
     assert got.positions.dtype == np.int32
     assert got.propensity.dtype == np.float32
@@ -73,7 +80,7 @@ def test_without_diversity_the_slate_is_the_sorted_order_with_ties_by_lower_titl
 @given(seed=st.integers(0, 10_000), diversity=st.sampled_from([0.0, 0.3]), exploration=st.sampled_from([0.0, 0.4]))
 def test_batch_gives_what_its_requests_give_one_by_one(seed: int, diversity: float, exploration: float) -> None:
     scores, numbers, n = _batch(seed, 4, 40)
-    chosen = SlateSettings(diversity=diversity, exploration=exploration)
+    chosen = SlateSettings(diversity=diversity, diversity_by="mmr", exploration=exploration)
     together = slate(scores, numbers, ITEMS, n, chosen, _keys(4))
     for row in range(4):
         one = slice(row, row + 1)
@@ -85,7 +92,7 @@ def test_batch_gives_what_its_requests_give_one_by_one(seed: int, diversity: flo
 def test_diversity_takes_greedily_what_is_good_and_unlike_what_was_taken() -> None:
     scores, numbers, _ = _batch(8, 1, 30)
     weight, n = 0.4, 6
-    got = slate(scores, numbers, ITEMS, np.array([n], np.int32), SlateSettings(diversity=weight), _keys(1))
+    got = slate(scores, numbers, ITEMS, np.array([n], np.int32), SlateSettings(diversity=weight, diversity_by="mmr"), _keys(1))
     valid = sorted((k for k in range(30) if numbers[0, k] >= 0), key=lambda k: (-scores[0, k], numbers[0, k]))[: 3 * n]
     worth = {k: (scores[0, k] - scores[0, valid[-1]]) / (scores[0, valid[0]] - scores[0, valid[-1]]) for k in valid}
     chosen: list[int] = []

@@ -1,6 +1,5 @@
 import itertools
 import re
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,22 +7,9 @@ import pytest
 from recray.errors import DataError
 from recray.features.interactions import Interactions
 from recray.training.rating_models import MODELS, Space, fit, rounds
+from worlds import rated
 
-
-def rated(rows: Sequence[tuple[int, int, float]], n_profiles: int, n_items: int) -> Interactions:
-    profile, item, stars = zip(*rows, strict=True)
-    n = len(rows)
-    return Interactions(
-        profile=np.array(profile, np.int32),
-        item=np.array(item, np.int32),
-        at_s=np.arange(n, dtype=np.int64),
-        weight=np.ones(n, np.float32),
-        rating=np.array(stars, np.float32),
-        progress=np.full(n, np.nan, np.float32),
-        region=np.full(n, -1, np.int32),
-        n_profiles=n_profiles,
-        n_items=n_items,
-    )
+NOW = np.zeros(1, np.int64)
 
 
 def planted(n_profiles: int = 60, n_items: int = 40) -> Interactions:
@@ -46,7 +32,7 @@ def test_the_first_round_of_biases_is_the_shrunk_mean_of_each_viewer() -> None:
     assert model.mean == 3
     assert model.viewers[:, 0].tolist() == pytest.approx([1.6, -1.6])
     assert model.titles[:, 0].tolist() == pytest.approx([0, 0])
-    predicted = model.predict(np.array([0, 1], np.int32), np.array([0, 1], np.int32))
+    predicted = model.predict(np.array([0, 1], np.int32), np.array([0, 1], np.int32), NOW)
     assert predicted.tolist() == pytest.approx([4.6, 1.4])
 
 
@@ -54,7 +40,7 @@ def test_an_unknown_viewer_gets_the_titles_mean() -> None:
     ratings = rated([(0, 0, 5), (1, 1, 1)], 3, 2)
     model = next(rounds(ratings, 4, 0.1, np.random.default_rng(0)))
     assert model.viewers[2].tolist() == [0] * 5
-    predicted = model.predict(np.array([2], np.int32), np.array([0], np.int32))
+    predicted = model.predict(np.array([2], np.int32), np.array([0], np.int32), NOW)
     assert predicted[0] == pytest.approx(model.mean + model.titles[0, -1])
 
 
@@ -62,7 +48,7 @@ def test_predictions_stay_within_the_stars_that_were_learnt_from() -> None:
     ratings = rated([(0, 0, 4), (0, 1, 4.5), (1, 0, 2), (1, 1, 3)], 2, 2)
     model = next(rounds(ratings, 0, 0.0001, np.random.default_rng(0)))
     model.viewers[:, 0] = [9, -9]
-    predicted = model.predict(np.array([0, 1], np.int32), np.array([0, 0], np.int32))
+    predicted = model.predict(np.array([0, 1], np.int32), np.array([0, 0], np.int32), NOW)
     assert predicted.tolist() == [4.5, 2]
 
 

@@ -1,0 +1,41 @@
+"""Points of the curves are what the request path answers under those settings."""
+
+import numpy as np
+import pytest
+
+from bundle_world import BundleWorld
+from recray.data.replay import Draw, Moment, moments
+from recray.data.states import words_in
+from recray.settings import resolve
+from recray.stores.lake import Lake
+from recray.training.curves import STRENGTHS, curves
+from recray.training.judge import judge
+
+UNDIVERSE = {"slate": {"diversity": 0.0}}
+
+
+def replayed(world: BundleWorld) -> list[Moment]:
+    periods = world.history.periods
+    draw = Draw(periods.sources_end_s, periods.end_s + 1, 5, 1.0, 3, 1)
+    words = words_in(Lake(world.settings.lake_dir), "world")
+    return [moment for key, own in words.items() for moment in moments(key, np.unique(own), draw)][:160]
+
+
+def test_curves_start_where_the_bundle_is_judged_and_fall_towards_what_each_method_is_for(world: BundleWorld) -> None:
+    asked = replayed(world)
+    said: list[str] = []
+    facts = curves(world.bundle, asked, world.profiles, world.settings, said.append)
+    points = {(point["method"], point["strength"]): point["all"] for point in facts["points"]}
+    plain = points["none", 0.0]
+    settings = resolve({"home": str(world.settings.home), "scale": "smoke", **UNDIVERSE})
+    alone = judge(world.bundle, asked, world.profiles, settings)["deep"].figures
+    assert plain["ndcg"] == pytest.approx(alone["ndcg@10"], abs=1e-6)
+    assert plain["coverage"] == pytest.approx(alone["coverage@10"], abs=1e-6)
+    assert plain["loss"] == plain["reduction"] == 0
+    assert len(points) == 1 + sum(map(len, STRENGTHS.values()))
+    assert points["calibration", 0.9]["miscalibration"] < 0.8 * plain["miscalibration"]
+    for method in ("mmr", "dpp"):
+        assert points[method, 0.7]["diversity"] > points[method, 0.05]["diversity"]
+    halves = [facts["points"][0][half]["ndcg"] for half in ("first_half", "second_half")]
+    assert np.mean(halves) == pytest.approx(plain["ndcg"], abs=1e-6)
+    assert said == [f"asked {len(asked)} requests at {len(points)} points"]
