@@ -35,6 +35,7 @@ class LastVectors:
 
     titles: Floats
     positions: Floats
+    gaps: Floats
     weights: _Weights
     norm: tuple[Floats, Floats]
     heads: int
@@ -58,15 +59,19 @@ class LastVectors:
         scale = encoder.titles.embedding_dim**0.5
         weights: Any = tuple(_array(torch.stack(part)) for part in zip(*parts, strict=True))
         norm = _array(encoder.norm.weight), _array(encoder.norm.bias)
-        return cls(_array(encoder.titles.weight * scale), _array(encoder.positions.weight), weights, norm, blocks[0].heads)
+        titles, positions = _array(encoder.titles.weight * scale), _array(encoder.positions.weight)
+        gaps = np.zeros((1, titles.shape[1]), np.float32) if encoder.gaps is None else _array(encoder.gaps.weight)
+        return cls(titles, positions, gaps, weights, norm, blocks[0].heads)
 
-    def __call__(self, history: Ints) -> Floats:
+    def __call__(self, history: Ints, gaps: Ints) -> Floats:
         """Vectors [B, dim] float32 of histories [B, L], newest first, padded anywhere; zeros for an empty one.
 
-        L is at most the length that was fitted.
+        L is at most the length that was fitted. `gaps` [B, L] are sizes of the time from each title to what follows it; zeros
+        for a model without `request_time`.
         """
         vectors = np.zeros((len(history), self.titles.shape[1]), np.float32)
-        _encode(held(history, np.int32), (self.titles, self.positions), self.weights, (*self.norm, self.heads), vectors)
+        read = held(history, np.int32), held(gaps, np.int32)
+        _encode(read, (self.titles, self.positions, self.gaps), self.weights, (*self.norm, self.heads), vectors)
         return vectors
 
 
@@ -161,21 +166,27 @@ def _attended(query: Any, key_value: Any, heads: int, first: int) -> Any:
 
 @compiled
 def _encode(
-    history: Ints, inputs: tuple[Floats, Floats], weights: _Weights, ending: tuple[Floats, Floats, int], vectors: Floats
+    read: tuple[Ints, Ints],
+    inputs: tuple[Floats, Floats, Floats],
+    weights: _Weights,
+    ending: tuple[Floats, Floats, int],
+    vectors: Floats,
 ) -> None:
-    """As `LastVectors.__call__`; ending = (scale and shift of the last norm, heads)."""
-    titles, positions = inputs
+    """As `LastVectors.__call__`; read = (history, gaps), ending = (scale and shift of the last norm, heads)."""
+    history, gaps = read
+    titles, positions, after = inputs
     query_w, query_b, key_w, key_b, joined_w, joined_b, wider_w, wider_b, narrower_w, narrower_b = weights
     scale, shift, heads = ending
     n_blocks = len(query_w)
     for row in range(len(history)):
-        kept = history[row][history[row] >= 0]
+        kept, gap = history[row][history[row] >= 0], gaps[row][history[row] >= 0]
         length = len(kept)
         if length == 0:
             continue
         x = np.empty((length, titles.shape[1]), np.float32)
         for place in range(length):
-            x[place] = titles[kept[length - 1 - place]] + positions[place]
+            back = length - 1 - place
+            x[place] = titles[kept[back]] + positions[place] + after[gap[back]]
         for block in range(n_blocks):
             normed = _normalized(x)
             # Nothing reads the other positions of the last block.

@@ -49,7 +49,10 @@ class SourceSettings(Knobs):
 
 
 class SequenceSettings(Knobs):
-    """The causal transformer over a profile's history (SASRec with full cross-entropy)."""
+    """The causal transformer over a profile's history (SASRec with full cross-entropy).
+
+    The learning rate is the highest; it rises to it in the first steps and falls to nothing at the end of `epochs`.
+    """
 
     dim: Count = 64
     blocks: Count = 2
@@ -59,7 +62,9 @@ class SequenceSettings(Knobs):
     batch_size: Count = 32
     epochs: Count = 25
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
     patience: Count = 3
+    request_time: bool = False
 
 
 class DeepSettings(Knobs):

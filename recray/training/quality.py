@@ -29,6 +29,7 @@ Say = Callable[[str], None]
 RATINGS: Final = "F"
 TRACKS: Final = (*tracks.PROTOCOLS, RATINGS)
 _REQUEST_TIME: Final = "C"
+_KNOWS_REQUEST_TIME: Final = ("sequence",)
 _CUTOFFS: Final = (10, 50, 200)
 _NOT_RANKED: Final[Mapping[str, str]] = {
     "new_releases": "orders titles by age and knows no viewer",
@@ -89,7 +90,8 @@ class Plan:
 def _able(track: str) -> list[str]:
     if track == RATINGS:
         return list(rating_models.MODELS)
-    return [] if track == _REQUEST_TIME else [name for name in source_classes() if name not in _NOT_RANKED]
+    able = _KNOWS_REQUEST_TIME if track == _REQUEST_TIME else source_classes()
+    return [name for name in able if name not in _NOT_RANKED]
 
 
 @dataclass(slots=True, frozen=True)
@@ -147,10 +149,11 @@ def _rank(history: History, track: Track, name: str, settings: Settings, seed: i
     known = track.plays.where(track.learnt)
     items = build_items(history.titles, history.availability, known, int(known.at_s.max()) + 1, history.content)
     epochs: list[dict[str, float]] = []
+    timed = settings.sequence.model_copy(update={"request_time": track.name == _REQUEST_TIME})
     source = fit_all(
         known,
         items,
-        settings,
+        settings.model_copy(update={"sequence": timed}),
         seed=seed,
         device="cuda" if settings.training.use_gpu else "cpu",
         report=lambda _, __, figures: epochs.append(figures) if figures else None,
@@ -215,7 +218,10 @@ def _about(history: History, track: Track) -> dict[str, Any]:
         "test_targets": len(track.targets),
         "test_targets_never_learnt": int((learnt[track.targets.item] == 0).sum()),
     }
-    not_judged = dict.fromkeys(source_classes(), _TIMELESS) if track.name == _REQUEST_TIME else dict(_NOT_RANKED)
+    able = _able(track.name)
+    not_judged = {
+        name: _TIMELESS if track.name == _REQUEST_TIME else _NOT_RANKED[name] for name in source_classes() if name not in able
+    }
     return {"protocol": f"{track.protocol} {_ASKED}", "data": counts, "not_judged": not_judged}
 
 

@@ -6,13 +6,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recray.candidates import sequence, sequence_model
+from recray.candidates import sequence, sequence_training
 from recray.candidates.registered import fit_all
-from recray.candidates.sequence_model import Encoder, Judge, windows
+from recray.candidates.sequence_judge import Judge
+from recray.candidates.sequence_model import Encoder
 from recray.candidates.sequence_serving import LastVectors, _exp, _gelu
+from recray.candidates.sequence_windows import N_GAPS, gap_size, windows
+from recray.schema import Ints
 from recray.settings import SequenceSettings, resolve
 from worlds import AS_OF_S, interactions_of, make_world
 
+NO_GAPS = torch.zeros((1, 1), dtype=torch.int64)
 CONFIG = SequenceSettings(dim=8, heads=2, max_length=6, batch_size=8, epochs=3, patience=2, dropout=0.0)
 
 
@@ -21,8 +25,13 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def make_encoder(n_items: int = 20) -> Encoder:
-    return Encoder(n_items, CONFIG, torch.Generator().manual_seed(0)).eval()
+def make_encoder(n_items: int = 20, *, request_time: bool = False) -> Encoder:
+    config = CONFIG.model_copy(update={"request_time": request_time})
+    return Encoder(n_items, config, torch.Generator().manual_seed(0)).eval()
+
+
+def no_gaps(history: Ints) -> Ints:
+    return np.zeros_like(history)
 
 
 @given(st.lists(st.lists(st.integers(0, 9), unique=True, max_size=10), min_size=1, max_size=4), st.integers(1, 5))
@@ -40,29 +49,33 @@ def test_windows_hold_each_transition_exactly_once(histories: list[list[int]], m
 
 def test_a_vector_depends_on_nothing_that_comes_later() -> None:
     encoder = make_encoder()
-    first = encoder(torch.tensor([[1, 2, 3, 4]]))
-    other = encoder(torch.tensor([[1, 2, 9, 20]]))
+    first = encoder(torch.tensor([[1, 2, 3, 4]]), NO_GAPS)
+    other = encoder(torch.tensor([[1, 2, 9, 20]]), NO_GAPS)
     torch.testing.assert_close(first[:, :2], other[:, :2])
     assert not torch.allclose(first[:, 2], other[:, 2])
 
 
-def test_last_vector_is_the_last_of_all_vectors() -> None:
-    encoder = make_encoder()
+@pytest.mark.parametrize("request_time", [False, True])
+def test_last_vector_is_the_last_of_all_vectors(request_time: bool) -> None:
+    encoder = make_encoder(request_time=request_time)
     with torch.no_grad():
         for parameter in encoder.parameters():  # a norm that scales by 1 and shifts by 0 would hide what is folded into weights
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
         serving = LastVectors.of(encoder)
         for titles in ([5, 3, 8, 1, 2], [7]):
-            found = serving(np.array([[*reversed(titles), -1]], np.int32))[0]
-            torch.testing.assert_close(torch.from_numpy(found), encoder(torch.tensor([titles]))[0, -1], rtol=1e-4, atol=1e-5)
+            gaps = [3 * place % N_GAPS if request_time else 0 for place in range(len(titles))]
+            found = serving(np.array([[*reversed(titles), -1]], np.int32), np.array([[*reversed(gaps), 0]], np.int32))[0]
+            expected = encoder(torch.tensor([titles]), torch.tensor([gaps]))[0, -1]
+            torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_last_vectors_of_a_batch_are_those_of_its_histories_and_nothing_is_known_of_an_empty_one() -> None:
     serving = LastVectors.of(make_encoder())
     histories = np.array([[1, 2, 3, -1], [-1, -1, -1, -1], [4, -1, 5, 6]], np.int32)
-    together = serving(histories)
-    np.testing.assert_array_equal(together, np.concatenate([serving(history[None]) for history in histories]))
-    np.testing.assert_array_equal(together[2], serving(np.array([[4, 5, 6]], np.int32))[0])
+    together = serving(histories, no_gaps(histories))
+    alone = [serving(history[None], no_gaps(history[None])) for history in histories]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+    np.testing.assert_array_equal(together[2], serving(np.array([[4, 5, 6]], np.int32), np.zeros((1, 3), np.int32))[0])
     assert not together[1].any()
 
 
@@ -79,14 +92,15 @@ def test_the_compiled_gelu_is_that_of_torch() -> None:
 
 
 def test_loss_in_chunks_has_the_gradients_of_the_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence_model, "_LOGIT_CELLS", 40)
+    monkeypatch.setattr(sequence_training, "_LOGIT_CELLS", 40)
+    monkeypatch.setattr(sequence_training, "product_type", lambda device: torch.float32)
     titles, target = torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([2, 3, 4, 5, 6])
     gradients = []
     for chunked in (True, False):
         encoder = make_encoder()
-        vectors = encoder(titles)[0]
+        vectors = encoder(titles, NO_GAPS)[0]
         if chunked:
-            total = sequence_model._backward(vectors, encoder.outputs, target)
+            total = sequence_training._backward(vectors, encoder.outputs, target)
         else:
             loss = torch.nn.functional.cross_entropy(vectors @ encoder.outputs.T, target)
             loss.backward()
@@ -100,10 +114,10 @@ def test_judge_asks_for_validation_titles_after_their_true_prefix() -> None:
     known, later = interactions_of([[1, 2, 3], [], [4]], 10), interactions_of([[5, 2, 6], [7], [4]], 10, since_s=AS_OF_S)
     judge = Judge.of(known, later, 4, np.random.default_rng(0))
     asked = [
-        (judge.prefixes.item[start : start + length].tolist(), int(target))
-        for start, length, target in zip(judge.prefixes.start, judge.prefixes.length, judge.targets, strict=True)
+        judge.asked.item[start : start + length].tolist()
+        for start, length in zip(judge.asked.start, judge.asked.length, strict=True)
     ]
-    assert asked == [([1, 2, 3], 5), ([1, 2, 3, 5], 6)]
+    assert asked == [[1, 2, 3, 5], [1, 2, 3, 5, 6]]
 
 
 def test_judge_gives_one_for_titles_ranked_first_and_leaves_out_the_prefix() -> None:
@@ -111,7 +125,7 @@ def test_judge_gives_one_for_titles_ranked_first_and_leaves_out_the_prefix() -> 
     judge = Judge.of(known, later, 6, np.random.default_rng(0))
     encoder = make_encoder()
     with torch.no_grad():
-        vector = encoder(torch.tensor([[1, 2]]))[0, -1]
+        vector = encoder(torch.tensor([[1, 2]]), NO_GAPS)[0, -1]
         encoder.norm.weight.zero_()
         encoder.norm.bias.copy_(vector)
         encoder.titles.weight.zero_()
