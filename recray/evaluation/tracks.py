@@ -37,8 +37,8 @@ PROTOCOLS: Final[Mapping[str, str]] = {
     "A": f"{_LEFT_OUT_LAST}Titles with fewer than {CORE} interactions are removed first, profiles are not; the catalogue is "
     f"the rest. A title that a profile has again is counted at its first time. {_RANKED}",
     "B": f"{_LEFT_OUT_LAST}{_RAW}{_RANKED}",
-    "C": f"{_LEFT_OUT_LAST}{_RAW}{_RANKED} The moment of the request, which is the target's time, is an input of the model, and "
-    "so are the times of the history.",
+    "C": f"{_LEFT_OUT_LAST}{_RAW}{_RANKED} The moment of the request, which is the target's time, is an input of the "
+    "model, and so are the times of the history.",
     "D": "Global time split, successive: consecutive repeats of a title are dropped and profiles and titles with fewer than "
     f"{CORE} interactions removed, by turns until nothing changes; the catalogue is every title left. T is the {QUANTILE} "
     "quantile of all times. Every interaction after T that has an earlier one of its profile is the target of one request, its "

@@ -14,7 +14,7 @@ from recray.candidates.sequence_serving import LastVectors, _exp, _gelu
 from recray.candidates.sequence_windows import N_GAPS, gap_size, windows
 from recray.schema import Ints
 from recray.settings import SequenceSettings, resolve
-from worlds import AS_OF_S, interactions_of, make_world
+from worlds import AS_OF_S, ask_for, interactions_of, make_world
 
 NO_GAPS = torch.zeros((1, 1), dtype=torch.int64)
 CONFIG = SequenceSettings(dim=8, heads=2, max_length=6, batch_size=8, epochs=3, patience=2, dropout=0.0)
@@ -45,6 +45,50 @@ def test_windows_hold_each_transition_exactly_once(histories: list[list[int]], m
         found += list(pairwise(window))
     expected = [pair for history in histories for pair in pairwise(history)]
     assert sorted(found) == sorted(expected)
+
+
+def test_a_batch_has_each_title_with_what_follows_it_and_when() -> None:
+    seen = windows(interactions_of([[1, 2, 3], [4, 5]], 10), 6)
+    batch = seen.batch(np.array([0, 1]), 10)
+    hour = int(gap_size(np.array([3_600]))[0])
+    assert batch.titles.tolist() == [[1, 2], [4, 10]]
+    assert batch.gaps.tolist() == [[hour, hour], [hour, 0]]
+    assert batch.targets.tolist() == [[2, 3], [5, 10]]
+
+
+def test_gap_sizes_grow_with_the_gap_from_none_to_the_last() -> None:
+    sizes = gap_size(np.array([-5, 0, 1, 2, 60, 3_600, 86_400, 10**9]))
+    assert sizes.dtype == np.int32
+    assert sizes[:3].tolist() == [0, 0, 1]
+    assert (np.diff(sizes[2:]) > 0).all()
+    assert sizes[-1] == N_GAPS - 1
+
+
+def test_the_source_reads_the_times_of_the_history_and_of_the_request() -> None:
+    world = make_world(n_circles=2, n_profiles=4)
+    config = CONFIG.model_copy(update={"request_time": True})
+    encoder = make_encoder(world.items.n, request_time=True)
+    with torch.no_grad():
+        encoder.gaps.weight.normal_(generator=torch.Generator().manual_seed(2))
+    source = sequence.Sequence(encoder, config)
+    titles = [3, 1, 2]
+    day = ask_for(world.items, [titles], now_s=np.array([AS_OF_S + 86_400 - 3_600]))
+    found = source.retrieve(day, 5)
+    gaps = torch.from_numpy(gap_size(np.array([[3_600, 3_600, 86_400]])).astype(np.int64))
+    with torch.no_grad():
+        scores = encoder(torch.tensor([titles]), gaps)[0, -1] @ encoder.outputs.T
+    np.testing.assert_allclose(found.scores[0], scores.numpy()[found.items[0]], rtol=1e-3, atol=1e-4)
+    soon = ask_for(world.items, [titles], now_s=np.array([AS_OF_S]))
+    assert not np.allclose(source.retrieve(soon, 5).scores, found.scores)
+
+
+def test_the_rate_rises_then_falls_to_nothing() -> None:
+    rates = [sequence_training._rate(step, 100) for step in range(101)]
+    assert max(rates) == 1
+    assert rates[:5] == sorted(rates[:5])
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert rates[0] > 0
+    assert rates[100] == 0
 
 
 def test_a_vector_depends_on_nothing_that_comes_later() -> None:
