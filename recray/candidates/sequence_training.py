@@ -15,7 +15,8 @@ from recray.candidates.sequence_windows import Windows
 from recray.schema import Longs
 from recray.settings import SequenceSettings
 
-_LOGIT_CELLS: Final = 2_000_000
+_LOGIT_CELLS: Final = {"cpu": 2_000_000, "cuda": 200_000_000}
+"""Logits at a time: what stays in a processor's cache, or keeps a GPU busy."""
 _BATCHES_PER_BUCKET: Final = 20
 _WARM_UP: Final = 0.05
 """Share of all steps in which the learning rate rises."""
@@ -71,7 +72,7 @@ def _backward(vectors: Tensor, outputs: Tensor, target: Tensor) -> float:
     kind = product_type(vectors.device)
     held, table = vectors.detach().to(kind), outputs.detach().to(kind)
     to_vectors, to_outputs = torch.empty_like(held), torch.zeros_like(outputs)
-    height = max(_LOGIT_CELLS // len(table), 1)
+    height = max(_LOGIT_CELLS[held.device.type] // len(table), 1)
     total = torch.zeros((), device=held.device)
     for start in range(0, len(held), height):
         part = slice(start, start + height)

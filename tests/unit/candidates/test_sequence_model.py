@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recray.candidates import sequence, sequence_training
 from recray.candidates.registered import fit_all
 from recray.candidates.sequence_judge import Judge
-from recray.candidates.sequence_model import Encoder
+from recray.candidates.sequence_model import Dropout, Encoder
 from recray.candidates.sequence_serving import LastVectors, _exp, _gelu
 from recray.candidates.sequence_windows import N_GAPS, gap_size, windows
 from recray.schema import Ints
@@ -82,6 +82,18 @@ def test_the_source_reads_the_times_of_the_history_and_of_the_request() -> None:
     assert not np.allclose(source.retrieve(soon, 5).scores, found.scores)
 
 
+def test_dropout_keeps_the_mean_and_its_share_of_values_and_does_nothing_when_serving() -> None:
+    torch.manual_seed(0)
+    x, dropout = torch.ones(100_003, requires_grad=True), Dropout(0.25)
+    found = dropout(x)
+    found.sum().backward()
+    assert float((found == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+    assert found.detach().unique().tolist() == pytest.approx([0, 4 / 3])
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, found.detach())
+    assert dropout.eval()(x) is x
+
+
 def test_the_rate_rises_then_falls_to_nothing() -> None:
     rates = [sequence_training._rate(step, 100) for step in range(101)]
     assert max(rates) == 1
@@ -136,7 +148,7 @@ def test_the_compiled_gelu_is_that_of_torch() -> None:
 
 
 def test_loss_in_chunks_has_the_gradients_of_the_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence_training, "_LOGIT_CELLS", 40)
+    monkeypatch.setitem(sequence_training._LOGIT_CELLS, "cpu", 40)
     monkeypatch.setattr(sequence_training, "product_type", lambda device: torch.float32)
     titles, target = torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([2, 3, 4, 5, 6])
     gradients = []
