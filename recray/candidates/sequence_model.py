@@ -9,6 +9,8 @@ from torch.nn import functional
 from recray.candidates.sequence_windows import N_GAPS
 from recray.settings import SequenceSettings
 
+TEMPERATURE: Final = 0.05
+"""What cosines are divided by to be logits."""
 _BF16: Final = ("avx512_bf16", "amx_bf16", "bf16")
 _SIGMA: Final = 0.02
 """Deviation of initial weights; larger ones make softmax gradients denormal, which is ten times slower on a CPU."""
@@ -24,7 +26,7 @@ def product_type(device: torch.device) -> torch.dtype:
 
 
 class Dropout(nn.Module):
-    """Zeroes a share of values while training, in steps of 1/256. On a CPU by a random byte each: torch's takes twice as long."""
+    """Zeroes a share of values while training, in steps of 1/256. On a CPU by random bytes: torch's own takes twice as long."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -42,14 +44,16 @@ class Dropout(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward.
+    """Pre-norm attention, which a learnt bias per head tells how far back each title is, and feed-forward.
 
     Attention is plain products: in bfloat16 on a CPU they take a third of the time of torch's fused kernel.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    def __init__(self, config: SequenceSettings) -> None:
         super().__init__()
-        self.heads = heads
+        dim = config.dim
+        self.heads = config.heads
+        self.back = nn.Embedding(config.max_length, config.heads)
         self.before_attention = nn.LayerNorm(dim)
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
@@ -57,22 +61,25 @@ class Block(nn.Module):
         self.before_dense = nn.LayerNorm(dim)
         self.wider = nn.Linear(dim, 4 * dim)
         self.narrower = nn.Linear(4 * dim, dim)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, unseen: Tensor) -> Tensor:
-        """Map [B, L, dim] to the same; `unseen` [L, L] is -inf where a row may not see a column, else 0."""
+    def forward(self, x: Tensor, back: Tensor) -> Tensor:
+        """Map [B, L, dim] to the same; `back` [L, L] int64 is how many positions a row is after a column, below 0 unseen."""
         n, length, dim = x.shape
         width = dim // self.heads
         normed = self.before_attention(x)
         key, value = self.key_value(normed).view(n, length, 2, self.heads, width).permute(2, 0, 3, 1, 4)
         query = self.query(normed).view(n, length, self.heads, width).transpose(1, 2) * width**-0.5
-        share = torch.softmax(query @ key.transpose(-1, -2) + unseen.to(query.dtype), dim=-1)
+        bias = self.back(back.clamp(min=0)).masked_fill(back[:, :, None] < 0, -torch.inf).permute(2, 0, 1)
+        share = torch.softmax(query @ key.transpose(-1, -2) + bias.to(query.dtype), dim=-1)
         x = x + self.dropout(self.joined((share @ value).transpose(1, 2).reshape(n, length, dim)))
         return x + self.dropout(self.narrower(functional.gelu(self.wider(self.before_dense(x)))))
 
 
 class Encoder(nn.Module):
     """Titles in watch order to one vector per position; title vectors are inputs and outputs at once.
+
+    A score is the cosine of both over a fixed temperature [Zhai2024].
 
     With `request_time` a position also knows how long after its title the next one follows, which at the last position is the
     moment of the request.
@@ -83,8 +90,7 @@ class Encoder(nn.Module):
         self.titles = nn.Embedding(n_items + 1, config.dim)  # the last row stands for padding
         self.positions = nn.Embedding(config.max_length, config.dim)
         self.gaps = nn.Embedding(N_GAPS, config.dim) if config.request_time else None
-        self.blocks = nn.ModuleList(Block(config.dim, config.heads, config.dropout) for _ in range(config.blocks))
-        self.norm = nn.LayerNorm(config.dim)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.dropout = Dropout(config.dropout)
         for name, weight in self.named_parameters():
             if weight.dim() > 1:
@@ -93,16 +99,16 @@ class Encoder(nn.Module):
                 nn.init.zeros_(weight)
 
     def forward(self, titles: Tensor, gaps: Tensor) -> Tensor:
-        """Vectors [B, L, dim] of histories [B, L], oldest first, padded at the end: padding never reaches what is before.
+        """Vectors [B, L, dim] float32 of histories [B, L], oldest first, padded at the end, which never reaches what is before.
 
         `gaps` [B, L] are sizes of the time from each title to what follows (`gap_size`), unread without `request_time`.
         """
-        length = titles.shape[1]
-        unseen = torch.full((length, length), -torch.inf, device=titles.device).triu(1)
+        place = torch.arange(titles.shape[1], device=titles.device)
+        back = place[:, None] - place
         x = self._embedded(titles, gaps)
         for block in self.blocks:
-            x = block(x, unseen)
-        return self.norm(x)
+            x = block(x, back)
+        return functional.normalize(x.float(), dim=-1) / TEMPERATURE
 
     def _embedded(self, titles: Tensor, gaps: Tensor) -> Tensor:
         scale = self.titles.embedding_dim**0.5
@@ -112,5 +118,5 @@ class Encoder(nn.Module):
 
     @property
     def outputs(self) -> Tensor:
-        """Title vectors [n_items, dim] that scores are inner products with."""
-        return self.titles.weight[:-1]
+        """Title vectors [n_items, dim] of length 1 that scores are inner products with."""
+        return functional.normalize(self.titles.weight[:-1], dim=-1)

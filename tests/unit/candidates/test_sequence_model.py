@@ -181,16 +181,15 @@ def test_judge_gives_one_for_titles_ranked_first_and_leaves_out_the_prefix() -> 
     judge = Judge.of(known, later, 6, np.random.default_rng(0))
     encoder = make_encoder()
     with torch.no_grad():
-        vector = encoder(torch.tensor([[1, 2]]), NO_GAPS)[0, -1]
-        encoder.norm.weight.zero_()
-        encoder.norm.bias.copy_(vector)
         encoder.titles.weight.zero_()
-        encoder.titles.weight[2] = 3 * vector
-        encoder.titles.weight[3] = 2 * vector
+        encoder.titles.weight[2, 0] = 1
+        vector = encoder(torch.tensor([[1, 2]]), NO_GAPS)[0, -1]
+        aside = torch.linspace(-1, 1, vector.numel())
+        encoder.titles.weight[3] = vector + 4 * aside
         assert judge.ndcg(encoder) == 1
-        encoder.titles.weight[[7, 8]] = 4 * vector
+        encoder.titles.weight[[7, 8]] = vector + aside
         assert judge.ndcg(encoder) == pytest.approx(0.5)
-        encoder.titles.weight[5:18] = 4 * vector
+        encoder.titles.weight[5:18] = vector + aside
         assert judge.ndcg(encoder) == 0
 
 
