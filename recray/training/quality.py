@@ -131,10 +131,10 @@ def measure(history: History, plan: Plan, settings: Settings, say: Say) -> Measu
     for name in plan.judged():
         runs, shuffled = {}, {}
         for seed in range(first, first + plan.n_seeds):
-            runs[str(seed)] = _rate(history, name, seed) if track is None else _rank(history, track, name, settings, seed)
+            runs[str(seed)] = _rate(history, name, seed) if track is None else _rank(history, track, name, settings, seed, say)
             say(f"{name}, seed {seed}: {_brief(runs[str(seed)])}")
         for number, other in enumerate(reordered):
-            shuffled[str(number)] = _rank(history, other, name, settings, first)
+            shuffled[str(number)] = _rank(history, other, name, settings, first, say)
             say(f"{name}, tie shuffle {number}: {_brief(shuffled[str(number)])}")
         own = runs[str(first)]
         models[name] = own.metrics | own.about | _spread("over_seeds", runs) | _spread("over_tie_shuffles", shuffled)
@@ -144,11 +144,17 @@ def measure(history: History, plan: Plan, settings: Settings, say: Say) -> Measu
     return Measured({"track": plan.track, **_about(history, track), "models": models}, _table(history, track, tops))
 
 
-def _rank(history: History, track: Track, name: str, settings: Settings, seed: int) -> _Run:
-    began = time.perf_counter()
+def _rank(history: History, track: Track, name: str, settings: Settings, seed: int, say: Say) -> _Run:  # noqa: PLR0913
+    began, worked = time.perf_counter(), time.process_time()
     known = track.plays.where(track.learnt)
     items = build_items(history.titles, history.availability, known, int(known.at_s.max()) + 1, history.content)
     epochs: list[dict[str, float]] = []
+
+    def heard(_: str, seconds: float, figures: dict[str, float]) -> None:
+        if figures:
+            epochs.append(figures)
+            say(f"{name}, {seconds:.0f} s: " + ", ".join(f"{what} {value:.4g}" for what, value in figures.items()))
+
     timed = settings.sequence.model_copy(update={"request_time": track.name == _REQUEST_TIME})
     source = fit_all(
         known,
@@ -156,17 +162,17 @@ def _rank(history: History, track: Track, name: str, settings: Settings, seed: i
         settings.model_copy(update={"sequence": timed}),
         seed=seed,
         device="cuda" if settings.training.use_gpu else "cpu",
-        report=lambda _, __, figures: epochs.append(figures) if figures else None,
+        report=heard,
         validation=track.plays.where(track.validation),
         only=[name],
     )[name]
-    fitted = time.perf_counter()
+    fitted, fit_cpu = time.perf_counter(), time.process_time() - worked
     ranked = rank(source, track, items, history.keys)
     wanted = {f"{metric}@{k}" for metric in ("hr", "ndcg") for k in _CUTOFFS} | {f"mrr@{TOP}"}
     metrics = {metric: value for metric, value in summary(ranked.rank, _CUTOFFS).items() if metric in wanted}
     metrics[f"coverage@{TOP}"] = np.unique(ranked.top[ranked.top >= 0]).size / int(track.catalogue.sum())
     about = {
-        "seconds": {"fit": fitted - began, "evaluate": time.perf_counter() - fitted},
+        "seconds": {"fit": fitted - began, "fit_cpu": fit_cpu, "evaluate": time.perf_counter() - fitted},
         "seed": seed,
         "chosen_on": _EPOCHS if epochs else _AS_GIVEN,
     }

@@ -70,7 +70,7 @@ def test_popularity_on_a_tiny_set_has_the_figures_that_one_counts_by_hand() -> N
     assert own["coverage@10"] == 3 / 5
     assert own["seed"] == STEADY.training.seed
     assert own["chosen_on"] == "nothing: settings as given"
-    assert set(own["seconds"]) == {"fit", "evaluate"}
+    assert set(own["seconds"]) == {"fit", "fit_cpu", "evaluate"}
     assert facts["data"] == {
         "name": "tiny",
         "source": "by hand",
