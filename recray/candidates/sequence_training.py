@@ -26,7 +26,7 @@ def train(encoder: Encoder, seen: Windows, config: SequenceSettings, rng: np.ran
     """Go over every window once per step of the iterator, `epochs` times; yields the mean loss of the epoch in nats."""
     device = encoder.titles.weight.device
     padding = encoder.titles.num_embeddings - 1
-    optimizer = torch.optim.AdamW(_groups(encoder, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
     n_steps = config.epochs * len(_batches(seen.length, config.batch_size, np.random.default_rng(0)))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, n_steps))
     for _ in range(config.epochs):
@@ -86,10 +86,3 @@ def _backward(vectors: Tensor, outputs: Tensor, target: Tensor) -> float:
     mean = max(len(held), 1)
     torch.autograd.backward((vectors, outputs), ((to_vectors.float() / mean).to(vectors.dtype), to_outputs / mean))
     return float(total)
-
-
-def _groups(encoder: Encoder, weight_decay: float) -> list[dict[str, object]]:
-    """Parameters by whether they decay: matrices do; biases, scales and shifts do not."""
-    weights = [weight for weight in encoder.parameters() if weight.dim() > 1]
-    others = [weight for weight in encoder.parameters() if weight.dim() <= 1]
-    return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -51,7 +51,8 @@ class SourceSettings(Knobs):
 class SequenceSettings(Knobs):
     """The causal transformer over a profile's history (SASRec with full cross-entropy).
 
-    The learning rate is the highest; it rises to it in the first steps and falls to nothing at the end of `epochs`.
+    The learning rate is the highest: it rises to it in the first steps and falls to nothing at the end of `epochs`, so that more
+    epochs learn more slowly. `request_time`: the times of the history and of the request are known to the model.
     """
 
     dim: Count = 64
@@ -60,11 +61,10 @@ class SequenceSettings(Knobs):
     dropout: Share = 0.2
     max_length: Count = 50
     batch_size: Count = 32
-    epochs: Count = 25
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    epochs: Count = 12
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     patience: Count = 3
-    request_time: bool = False
+    request_time: bool = True
 
 
 class DeepSettings(Knobs):

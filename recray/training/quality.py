@@ -144,7 +144,7 @@ def measure(history: History, plan: Plan, settings: Settings, say: Say) -> Measu
     return Measured({"track": plan.track, **_about(history, track), "models": models}, _table(history, track, tops))
 
 
-def _rank(history: History, track: Track, name: str, settings: Settings, seed: int, say: Say) -> _Run:  # noqa: PLR0913
+def _rank(history: History, track: Track, name: str, settings: Settings, seed: int, say: Say) -> _Run:
     began, worked = time.perf_counter(), time.process_time()
     known = track.plays.where(track.learnt)
     items = build_items(history.titles, history.availability, known, int(known.at_s.max()) + 1, history.content)
