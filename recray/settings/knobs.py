@@ -51,8 +51,8 @@ class SourceSettings(Knobs):
 class SequenceSettings(Knobs):
     """The causal transformer over a profile's history (SASRec with full cross-entropy).
 
-    The learning rate is the highest: it rises to it in the first steps and falls to nothing at the end of `epochs`, so that more
-    epochs learn more slowly. `request_time`: the times of the history and of the request are known to the model.
+    `learning_rate` is the highest: it is reached in the first steps and falls to nothing at the end of `epochs`.
+    `request_time`: the times of the history and the moment of the request are known to the model.
     """
 
     dim: Count = 64
