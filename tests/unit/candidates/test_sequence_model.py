@@ -1,17 +1,13 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from recray.candidates import sequence, sequence_training
+from recray.candidates import sequence
 from recray.candidates.registered import fit_all
 from recray.candidates.sequence_judge import Judge
 from recray.candidates.sequence_model import Dropout, Encoder
 from recray.candidates.sequence_serving import LastVectors, _exp, _gelu
-from recray.candidates.sequence_windows import N_GAPS, gap_size, windows
+from recray.candidates.sequence_windows import N_GAPS, gap_size
 from recray.schema import Ints
 from recray.settings import SequenceSettings, resolve
 from worlds import AS_OF_S, ask_for, interactions_of, make_world
@@ -32,36 +28,6 @@ def make_encoder(n_items: int = 20, *, request_time: bool = False) -> Encoder:
 
 def no_gaps(history: Ints) -> Ints:
     return np.zeros_like(history)
-
-
-@given(st.lists(st.lists(st.integers(0, 9), unique=True, max_size=10), min_size=1, max_size=4), st.integers(1, 5))
-def test_windows_hold_each_transition_exactly_once(histories: list[list[int]], max_length: int) -> None:
-    seen = windows(interactions_of(histories, 10), max_length)
-    assert (seen.length >= 2).all()
-    assert (seen.length <= max_length + 1).all()
-    found = []
-    for start, length in zip(seen.start, seen.length, strict=True):
-        window = seen.item[start : start + length].tolist()
-        found += list(pairwise(window))
-    expected = [pair for history in histories for pair in pairwise(history)]
-    assert sorted(found) == sorted(expected)
-
-
-def test_a_batch_has_each_title_with_what_follows_it_and_when() -> None:
-    seen = windows(interactions_of([[1, 2, 3], [4, 5]], 10), 6)
-    batch = seen.batch(np.array([0, 1]), 10)
-    hour = int(gap_size(np.array([3_600]))[0])
-    assert batch.titles.tolist() == [[1, 2], [4, 10]]
-    assert batch.gaps.tolist() == [[hour, hour], [hour, 0]]
-    assert batch.targets.tolist() == [[2, 3], [5, 10]]
-
-
-def test_gap_sizes_grow_with_the_gap_from_none_to_the_last() -> None:
-    sizes = gap_size(np.array([-5, 0, 1, 2, 60, 3_600, 86_400, 10**9]))
-    assert sizes.dtype == np.int32
-    assert sizes[:3].tolist() == [0, 0, 1]
-    assert (np.diff(sizes[2:]) > 0).all()
-    assert sizes[-1] == N_GAPS - 1
 
 
 def test_the_source_reads_the_times_of_the_history_and_of_the_request() -> None:
@@ -92,15 +58,6 @@ def test_dropout_keeps_the_mean_and_its_share_of_values_and_does_nothing_when_se
     assert x.grad is not None
     torch.testing.assert_close(x.grad, found.detach())
     assert dropout.eval()(x) is x
-
-
-def test_the_rate_rises_then_falls_to_nothing() -> None:
-    rates = [sequence_training._rate(step, 100) for step in range(101)]
-    assert max(rates) == 1
-    assert rates[:5] == sorted(rates[:5])
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert rates[0] > 0
-    assert rates[100] == 0
 
 
 def test_a_vector_depends_on_nothing_that_comes_later() -> None:
@@ -145,25 +102,6 @@ def test_the_compiled_gelu_is_that_of_torch() -> None:
     found = values.copy()
     _gelu(found)
     np.testing.assert_allclose(found, torch.nn.functional.gelu(torch.from_numpy(values)).numpy(), rtol=1e-5, atol=1e-6)
-
-
-def test_loss_in_chunks_has_the_gradients_of_the_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sequence_training._LOGIT_CELLS, "cpu", 40)
-    monkeypatch.setattr(sequence_training, "product_type", lambda device: torch.float32)
-    titles, target = torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([2, 3, 4, 5, 6])
-    gradients = []
-    for chunked in (True, False):
-        encoder = make_encoder()
-        vectors = encoder(titles, NO_GAPS)[0]
-        if chunked:
-            total = sequence_training._backward(vectors, encoder.outputs, target)
-        else:
-            loss = torch.nn.functional.cross_entropy(vectors @ encoder.outputs.T, target)
-            loss.backward()
-            assert total == pytest.approx(5 * loss.item(), rel=1e-5)
-        gradients.append([weight.grad for weight in encoder.parameters()])
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_judge_asks_for_validation_titles_after_their_true_prefix() -> None:
