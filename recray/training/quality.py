@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from recray.candidates.registered import fit_all, source_classes
 from recray.catalog.titles import build_items
@@ -167,7 +168,8 @@ def _rank(history: History, track: Track, name: str, settings: Settings, seed: i
         only=[name],
     )[name]
     fitted, fit_cpu = time.perf_counter(), time.process_time() - worked
-    ranked = rank(source, track, items, history.keys)
+    with threadpool_limits(1):  # products for one history are so small that a second thread only waits
+        ranked = rank(source, track, items, history.keys)
     wanted = {f"{metric}@{k}" for metric in ("hr", "ndcg") for k in _CUTOFFS} | {f"mrr@{TOP}"}
     metrics = {metric: value for metric, value in summary(ranked.rank, _CUTOFFS).items() if metric in wanted}
     metrics[f"coverage@{TOP}"] = np.unique(ranked.top[ranked.top >= 0]).size / int(track.catalogue.sum())
