@@ -7,12 +7,15 @@ import torch
 
 from recray.candidates.dense import DenseTable
 from recray.candidates.history import newest
-from recray.candidates.sequence_model import Encoder, Judge, Report, best_epoch, train, windows
+from recray.candidates.sequence_judge import Judge, Report, best_epoch
+from recray.candidates.sequence_model import Encoder
 from recray.candidates.sequence_serving import LastVectors
+from recray.candidates.sequence_training import train
+from recray.candidates.sequence_windows import gap_size, windows
 from recray.candidates.source import Ask, nothing
 from recray.features.interactions import Interactions
 from recray.features.items import Items
-from recray.schema import Retrieved, Tensors
+from recray.schema import Ints, Retrieved, Tensors
 from recray.settings import SequenceSettings
 
 
@@ -33,7 +36,14 @@ class Sequence:
         length = (history >= 0).sum(axis=1)
         if not length.any():
             return nothing(len(history))
-        return self._table.best(self._last(history), length > 0, ask.eligible, k)
+        return self._table.best(self._last(history, self._gaps(ask)), length > 0, ask.eligible, k)
+
+    def _gaps(self, ask: Ask) -> Ints:
+        """Sizes of the time from each title to the next one, and from the newest to the request [B, max_length] int32."""
+        if not self._config.request_time:
+            return np.zeros((ask.profiles.n, self._config.max_length), np.int32)
+        at_s = ask.profiles.history_at_s[:, : self._config.max_length]
+        return gap_size(-np.diff(at_s, axis=1, prepend=ask.requests.now_s[:, None]))
 
     def tensors(self) -> Tensors:
         return {name: weight.numpy() for name, weight in self._encoder.state_dict().items()}

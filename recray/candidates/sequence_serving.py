@@ -10,11 +10,13 @@ from typing import Any, Final, Self
 import numpy as np
 import torch
 
-from recray.candidates.sequence_model import Block, Encoder
+from recray.candidates.sequence_model import TEMPERATURE, Block, Encoder
 from recray.features.compiled import compiled, held, inner_product
 from recray.schema import Floats, Ints
 
 _EPSILON: Final = np.float32(1e-5)
+_TINY: Final = np.float32(1e-12)
+_TEMPERATURE: Final = np.float32(TEMPERATURE)
 _LEAST: Final = np.float32(-87)
 """Below it exp is no normal number."""
 _PER_LOG2: Final = np.float32(1 / math.log(2))
@@ -22,7 +24,7 @@ _LOG2_HIGH: Final = np.float32(0.693359375)
 _LOG2_LOW: Final = np.float32(math.log(2) - 0.693359375)
 _HALF_ROOT: Final = np.float32(math.sqrt(0.5))
 
-_Weights = tuple[Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats]
+_Weights = tuple[Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -35,9 +37,8 @@ class LastVectors:
 
     titles: Floats
     positions: Floats
+    gaps: Floats
     weights: _Weights
-    norm: tuple[Floats, Floats]
-    heads: int
 
     @classmethod
     def of(cls, encoder: Encoder) -> Self:
@@ -52,21 +53,25 @@ class LastVectors:
                 *_after(block.before_dense, block.wider.weight, block.wider.bias),
                 block.narrower.weight.t(),
                 block.narrower.bias,
+                block.back.weight.t(),
             )
             for block in blocks
         ]
         scale = encoder.titles.embedding_dim**0.5
         weights: Any = tuple(_array(torch.stack(part)) for part in zip(*parts, strict=True))
-        norm = _array(encoder.norm.weight), _array(encoder.norm.bias)
-        return cls(_array(encoder.titles.weight * scale), _array(encoder.positions.weight), weights, norm, blocks[0].heads)
+        titles, positions = _array(encoder.titles.weight * scale), _array(encoder.positions.weight)
+        gaps = np.zeros((1, titles.shape[1]), np.float32) if encoder.gaps is None else _array(encoder.gaps.weight)
+        return cls(titles, positions, gaps, weights)
 
-    def __call__(self, history: Ints) -> Floats:
+    def __call__(self, history: Ints, gaps: Ints) -> Floats:
         """Vectors [B, dim] float32 of histories [B, L], newest first, padded anywhere; zeros for an empty one.
 
-        L is at most the length that was fitted.
+        L is at most the length that was fitted. `gaps` [B, L] are sizes of the time from each title to what follows it; zeros
+        for a model without `request_time`.
         """
         vectors = np.zeros((len(history), self.titles.shape[1]), np.float32)
-        _encode(held(history, np.int32), (self.titles, self.positions), self.weights, (*self.norm, self.heads), vectors)
+        read = held(history, np.int32), held(gaps, np.int32)
+        _encode(read, (self.titles, self.positions, self.gaps), self.weights, vectors)
         return vectors
 
 
@@ -132,8 +137,12 @@ def _normalized(x: Any) -> Any:
 
 
 @compiled
-def _attended(query: Any, key_value: Any, heads: int, first: int) -> Any:
-    """What rows [n, dim] of queries, the first of which stands at position `first`, see of keys and values [L, 2 dim]."""
+def _attended(query: Any, key_value: Any, bias: Any, first: int) -> Any:
+    """What rows [n, dim] of queries, the first of which stands at position `first`, see of keys and values [L, 2 dim].
+
+    `bias` [heads, max_length] is for each title by how far back it is.
+    """
+    heads = len(bias)
     n, dim = query.shape
     width = dim // heads
     scale = np.float32(1 / math.sqrt(width))
@@ -145,7 +154,8 @@ def _attended(query: Any, key_value: Any, heads: int, first: int) -> Any:
             at, value_at = head * width, dim + head * width
             largest = np.float32(-np.inf)
             for other in range(there):
-                share[other] = scale * inner_product(query[row, at : at + width], key_value[other, at : at + width])
+                product = inner_product(query[row, at : at + width], key_value[other, at : at + width])
+                share[other] = scale * product + bias[head, there - 1 - other]
                 largest = max(largest, share[other])
             total = np.float32(0)
             for other in range(there):
@@ -161,29 +171,33 @@ def _attended(query: Any, key_value: Any, heads: int, first: int) -> Any:
 
 @compiled
 def _encode(
-    history: Ints, inputs: tuple[Floats, Floats], weights: _Weights, ending: tuple[Floats, Floats, int], vectors: Floats
+    read: tuple[Ints, Ints],
+    inputs: tuple[Floats, Floats, Floats],
+    weights: _Weights,
+    vectors: Floats,
 ) -> None:
-    """As `LastVectors.__call__`; ending = (scale and shift of the last norm, heads)."""
-    titles, positions = inputs
-    query_w, query_b, key_w, key_b, joined_w, joined_b, wider_w, wider_b, narrower_w, narrower_b = weights
-    scale, shift, heads = ending
+    """As `LastVectors.__call__`; read = (history, gaps)."""
+    history, gaps = read
+    titles, positions, after = inputs
+    query_w, query_b, key_w, key_b, joined_w, joined_b, wider_w, wider_b, narrower_w, narrower_b, back = weights
     n_blocks = len(query_w)
     for row in range(len(history)):
-        kept = history[row][history[row] >= 0]
+        kept, gap = history[row][history[row] >= 0], gaps[row][history[row] >= 0]
         length = len(kept)
         if length == 0:
             continue
         x = np.empty((length, titles.shape[1]), np.float32)
         for place in range(length):
-            x[place] = titles[kept[length - 1 - place]] + positions[place]
+            newest = length - 1 - place
+            x[place] = titles[kept[newest]] + positions[place] + after[gap[newest]]
         for block in range(n_blocks):
             normed = _normalized(x)
             # Nothing reads the other positions of the last block.
             first = length - 1 if block == n_blocks - 1 else 0
             key_value = np.dot(normed, key_w[block]) + key_b[block]
             query = np.dot(normed[first:], query_w[block]) + query_b[block]
-            x = x[first:] + (np.dot(_attended(query, key_value, heads, first), joined_w[block]) + joined_b[block])
+            x = x[first:] + (np.dot(_attended(query, key_value, back[block], first), joined_w[block]) + joined_b[block])
             wide = np.dot(_normalized(x), wider_w[block]) + wider_b[block]
             _gelu(wide.reshape(-1))
             x = x + (np.dot(wide, narrower_w[block]) + narrower_b[block])
-        vectors[row] = _normalized(x)[-1] * scale + shift
+        vectors[row] = x[-1] / max(np.sqrt(inner_product(x[-1], x[-1])) * _TEMPERATURE, _TINY)

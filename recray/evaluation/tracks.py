@@ -22,7 +22,7 @@ QUANTILE: Final = 0.9
 RANKED: Final = (
     "Every title of the catalogue that is not in the whole history of the request is ranked; nothing is sampled. Models see "
     "who began what and when, not how it was rated or finished; equal times of a profile keep the order of the raw file. A "
-    "model of titles' content sees their metadata besides."
+    "model of titles' content sees their metadata besides. The sequence model reads order alone unless a track says otherwise."
 )
 _LEFT_OUT_LAST: Final = (
     "Leave one out: each profile's last interaction is the target of one request, its history all interactions before "
@@ -37,7 +37,8 @@ PROTOCOLS: Final[Mapping[str, str]] = {
     "A": f"{_LEFT_OUT_LAST}Titles with fewer than {CORE} interactions are removed first, profiles are not; the catalogue is "
     f"the rest. A title that a profile has again is counted at its first time. {RANKED}",
     "B": f"{_LEFT_OUT_LAST}{_RAW}{RANKED}",
-    "C": f"{_LEFT_OUT_LAST}{_RAW}{RANKED} The moment of the request, which is the target's time, is an input of the model.",
+    "C": f"{_LEFT_OUT_LAST}{_RAW}{RANKED} The moment of the request, which is the target's time, is an input of the "
+    "model, and so are the times of the history.",
     "D": "Global time split, successive: consecutive repeats of a title are dropped and profiles and titles with fewer than "
     f"{CORE} interactions removed, by turns until nothing changes; the catalogue is every title left. T is the {QUANTILE} "
     "quantile of all times. Every interaction after T that has an earlier one of its profile is the target of one request, its "

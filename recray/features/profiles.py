@@ -87,7 +87,18 @@ class Profiles:
     @cached_property
     def history(self) -> Ints:
         """Distinct titles started, newest first [B, N_RECENT], padded with NO_ITEM at the end."""
-        return self._titles(self._newest(self.watching))
+        return self._titles(self._started)
+
+    @cached_property
+    def history_at_s(self) -> Longs:
+        """When each title of `history` was last watched [B, N_RECENT], 0 where there is none."""
+        front = np.argsort(~self._started, axis=1, kind="stable")
+        return np.take_along_axis(np.where(self._started, self.at_s, 0), front, axis=1)
+
+    @cached_property
+    def _started(self) -> Bools:
+        """The newest watching event of each title [B, N_RECENT]."""
+        return self._newest(self.watching)
 
     @cached_property
     def _standing(self) -> Bools:

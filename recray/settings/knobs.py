@@ -53,7 +53,11 @@ class SourceSettings(Knobs):
 
 
 class SequenceSettings(Knobs):
-    """The causal transformer over a profile's history (SASRec with full cross-entropy)."""
+    """The causal transformer over a profile's history (SASRec with full cross-entropy).
+
+    `learning_rate` is the highest: it is reached in the first steps and falls to nothing at the end of `epochs`.
+    `request_time`: the times of the history and the moment of the request are known to the model.
+    """
 
     dim: Count = 64
     blocks: Count = 2
@@ -61,9 +65,10 @@ class SequenceSettings(Knobs):
     dropout: Share = 0.2
     max_length: Count = 50
     batch_size: Count = 32
-    epochs: Count = 25
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    epochs: Count = 12
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     patience: Count = 3
+    request_time: bool = True
 
 
 class DeepSettings(Knobs):

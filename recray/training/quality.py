@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from recray.candidates.registered import fit_all, source_classes
 from recray.catalog.titles import build_items
@@ -31,6 +32,7 @@ Say = Callable[[str], None]
 RATINGS: Final = "F"
 TRACKS: Final = (*tracks.PROTOCOLS, RATINGS, *cold.PROTOCOLS)
 _REQUEST_TIME: Final = "C"
+_KNOWS_REQUEST_TIME: Final = ("sequence",)
 _CUTOFFS: Final = (10, 50, 200)
 _NOT_RANKED: Final[Mapping[str, str]] = {
     "new_releases": "orders titles by age and knows no viewer",
@@ -92,7 +94,8 @@ class Plan:
 def _able(track: str) -> list[str]:
     if track == RATINGS:
         return [*rating_models.MODELS, *([rating_probit.NAME] if rating_probit.installed() else [])]
-    return [] if track == _REQUEST_TIME else [name for name in source_classes() if name not in _NOT_RANKED]
+    able = _KNOWS_REQUEST_TIME if track == _REQUEST_TIME else source_classes()
+    return [name for name in able if name not in _NOT_RANKED]
 
 
 @dataclass(slots=True, frozen=True)
@@ -132,10 +135,12 @@ def measure(history: History, plan: Plan, settings: Settings, say: Say) -> Measu
     for name in plan.judged():
         runs, shuffled = {}, {}
         for seed in range(first, first + plan.n_seeds):
-            runs[str(seed)] = _rate(history, name, seed, say) if track is None else _rank(history, track, name, settings, seed)
+            runs[str(seed)] = (
+                _rate(history, name, seed, say) if track is None else _rank(history, track, name, settings, seed, say)
+            )
             say(f"{name}, seed {seed}: {_brief(runs[str(seed)])}")
         for number, other in enumerate(reordered):
-            shuffled[str(number)] = _rank(history, other, name, settings, first)
+            shuffled[str(number)] = _rank(history, other, name, settings, first, say)
             say(f"{name}, tie shuffle {number}: {_brief(shuffled[str(number)])}")
         own = runs[str(first)]
         models[name] = own.metrics | own.about | _spread("over_seeds", runs) | _spread("over_tie_shuffles", shuffled)
@@ -149,28 +154,36 @@ def _cut(name: str, plays: Interactions) -> Track:
     return (cold if name in cold.PROTOCOLS else tracks).make(name, plays)
 
 
-def _rank(history: History, track: Track, name: str, settings: Settings, seed: int) -> _Run:
-    began = time.perf_counter()
+def _rank(history: History, track: Track, name: str, settings: Settings, seed: int, say: Say) -> _Run:
+    began, worked = time.perf_counter(), time.process_time()
     known = track.plays.where(track.learnt)
     items = build_items(history.titles, history.availability, known, int(known.at_s.max()) + 1, history.content)
     epochs: list[dict[str, float]] = []
+
+    def heard(_: str, seconds: float, figures: dict[str, float]) -> None:
+        if figures:
+            epochs.append(figures)
+            say(f"{name}, {seconds:.0f} s: " + ", ".join(f"{what} {value:.4g}" for what, value in figures.items()))
+
+    timed = settings.sequence.model_copy(update={"request_time": track.name == _REQUEST_TIME})
     source = fit_all(
         known,
         items,
-        settings,
+        settings.model_copy(update={"sequence": timed}),
         seed=seed,
         device="cuda" if settings.training.use_gpu else "cpu",
-        report=lambda _, __, figures: epochs.append(figures) if figures else None,
+        report=heard,
         validation=track.plays.where(track.validation),
         only=[name],
     )[name]
-    fitted = time.perf_counter()
-    ranked = rank(source, track, items, history.keys)
+    fitted, fit_cpu = time.perf_counter(), time.process_time() - worked
+    with threadpool_limits(1):  # products for one history are so small that a second thread only waits
+        ranked = rank(source, track, items, history.keys)
     wanted = {f"{metric}@{k}" for metric in ("hr", "ndcg") for k in _CUTOFFS} | {f"mrr@{TOP}"}
     metrics = {metric: value for metric, value in summary(ranked.rank, _CUTOFFS).items() if metric in wanted}
     metrics[f"coverage@{TOP}"] = np.unique(ranked.top[ranked.top >= 0]).size / int(track.catalogue.sum())
     about: dict[str, Any] = {
-        "seconds": {"fit": fitted - began, "evaluate": time.perf_counter() - fitted},
+        "seconds": {"fit": fitted - began, "fit_cpu": fit_cpu, "evaluate": time.perf_counter() - fitted},
         "seed": seed,
         "chosen_on": _EPOCHS if epochs else _AS_GIVEN,
     }
@@ -238,12 +251,12 @@ def _about(history: History, track: Track) -> dict[str, Any]:
         "test_targets": len(track.targets),
         "test_targets_never_learnt": int((learnt[track.targets.item] == 0).sum()),
     }
-    not_judged = dict.fromkeys(source_classes(), _TIMELESS) if track.name == _REQUEST_TIME else dict(_NOT_RANKED)
-    return {
-        "protocol": f"{({**tracks.PROTOCOLS, **cold.PROTOCOLS})[track.name]} {_ASKED}",
-        "data": counts,
-        "not_judged": not_judged,
+    able = _able(track.name)
+    not_judged = {
+        name: _TIMELESS if track.name == _REQUEST_TIME else _NOT_RANKED[name] for name in source_classes() if name not in able
     }
+    protocol = {**tracks.PROTOCOLS, **cold.PROTOCOLS}[track.name]
+    return {"protocol": f"{protocol} {_ASKED}", "data": counts, "not_judged": not_judged}
 
 
 def _about_ratings(history: History) -> dict[str, Any]:

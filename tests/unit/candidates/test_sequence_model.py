@@ -1,18 +1,18 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from recray.candidates import sequence, sequence_model
+from recray.candidates import sequence
 from recray.candidates.registered import fit_all
-from recray.candidates.sequence_model import Encoder, Judge, windows
+from recray.candidates.sequence_judge import Judge
+from recray.candidates.sequence_model import Dropout, Encoder
 from recray.candidates.sequence_serving import LastVectors, _exp, _gelu
+from recray.candidates.sequence_windows import N_GAPS, gap_size
+from recray.schema import Ints
 from recray.settings import SequenceSettings, resolve
-from worlds import AS_OF_S, interactions_of, make_world
+from worlds import AS_OF_S, ask_for, interactions_of, make_world
 
+NO_GAPS = torch.zeros((1, 1), dtype=torch.int64)
 CONFIG = SequenceSettings(dim=8, heads=2, max_length=6, batch_size=8, epochs=3, patience=2, dropout=0.0)
 
 
@@ -21,48 +21,74 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def make_encoder(n_items: int = 20) -> Encoder:
-    return Encoder(n_items, CONFIG, torch.Generator().manual_seed(0)).eval()
+def make_encoder(n_items: int = 20, *, request_time: bool = False) -> Encoder:
+    config = CONFIG.model_copy(update={"request_time": request_time})
+    return Encoder(n_items, config, torch.Generator().manual_seed(0)).eval()
 
 
-@given(st.lists(st.lists(st.integers(0, 9), unique=True, max_size=10), min_size=1, max_size=4), st.integers(1, 5))
-def test_windows_hold_each_transition_exactly_once(histories: list[list[int]], max_length: int) -> None:
-    seen = windows(interactions_of(histories, 10), max_length)
-    assert (seen.length >= 2).all()
-    assert (seen.length <= max_length + 1).all()
-    found = []
-    for start, length in zip(seen.start, seen.length, strict=True):
-        window = seen.item[start : start + length].tolist()
-        found += list(pairwise(window))
-    expected = [pair for history in histories for pair in pairwise(history)]
-    assert sorted(found) == sorted(expected)
+def no_gaps(history: Ints) -> Ints:
+    return np.zeros_like(history)
+
+
+def test_the_source_reads_the_times_of_the_history_and_of_the_request() -> None:
+    world = make_world(n_circles=2, n_profiles=4)
+    config = CONFIG.model_copy(update={"request_time": True})
+    encoder = make_encoder(world.items.n, request_time=True)
+    with torch.no_grad():
+        encoder.gaps.weight.normal_(generator=torch.Generator().manual_seed(2))
+    source = sequence.Sequence(encoder, config)
+    titles = [3, 1, 2]
+    day = ask_for(world.items, [titles], now_s=np.array([AS_OF_S + 86_400 - 3_600]))
+    found = source.retrieve(day, 5)
+    gaps = torch.from_numpy(gap_size(np.array([[3_600, 3_600, 86_400]])).astype(np.int64))
+    with torch.no_grad():
+        scores = encoder(torch.tensor([titles]), gaps)[0, -1] @ encoder.outputs.T
+    np.testing.assert_allclose(found.scores[0], scores.numpy()[found.items[0]], rtol=1e-3, atol=1e-4)
+    soon = ask_for(world.items, [titles], now_s=np.array([AS_OF_S]))
+    assert not np.allclose(source.retrieve(soon, 5).scores, found.scores)
+
+
+def test_dropout_keeps_the_mean_and_its_share_of_values_and_does_nothing_when_serving() -> None:
+    torch.manual_seed(0)
+    x, dropout = torch.ones(100_003, requires_grad=True), Dropout(0.25)
+    found = dropout(x)
+    found.sum().backward()
+    assert float((found == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+    assert found.detach().unique().tolist() == pytest.approx([0, 4 / 3])
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, found.detach())
+    assert dropout.eval()(x) is x
 
 
 def test_a_vector_depends_on_nothing_that_comes_later() -> None:
     encoder = make_encoder()
-    first = encoder(torch.tensor([[1, 2, 3, 4]]))
-    other = encoder(torch.tensor([[1, 2, 9, 20]]))
+    first = encoder(torch.tensor([[1, 2, 3, 4]]), NO_GAPS)
+    other = encoder(torch.tensor([[1, 2, 9, 20]]), NO_GAPS)
     torch.testing.assert_close(first[:, :2], other[:, :2])
     assert not torch.allclose(first[:, 2], other[:, 2])
 
 
-def test_last_vector_is_the_last_of_all_vectors() -> None:
-    encoder = make_encoder()
+@pytest.mark.parametrize("request_time", [False, True])
+def test_last_vector_is_the_last_of_all_vectors(request_time: bool) -> None:
+    encoder = make_encoder(request_time=request_time)
     with torch.no_grad():
         for parameter in encoder.parameters():  # a norm that scales by 1 and shifts by 0 would hide what is folded into weights
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
         serving = LastVectors.of(encoder)
         for titles in ([5, 3, 8, 1, 2], [7]):
-            found = serving(np.array([[*reversed(titles), -1]], np.int32))[0]
-            torch.testing.assert_close(torch.from_numpy(found), encoder(torch.tensor([titles]))[0, -1], rtol=1e-4, atol=1e-5)
+            gaps = [3 * place % N_GAPS if request_time else 0 for place in range(len(titles))]
+            found = serving(np.array([[*reversed(titles), -1]], np.int32), np.array([[*reversed(gaps), 0]], np.int32))[0]
+            expected = encoder(torch.tensor([titles]), torch.tensor([gaps]))[0, -1]
+            torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_last_vectors_of_a_batch_are_those_of_its_histories_and_nothing_is_known_of_an_empty_one() -> None:
     serving = LastVectors.of(make_encoder())
     histories = np.array([[1, 2, 3, -1], [-1, -1, -1, -1], [4, -1, 5, 6]], np.int32)
-    together = serving(histories)
-    np.testing.assert_array_equal(together, np.concatenate([serving(history[None]) for history in histories]))
-    np.testing.assert_array_equal(together[2], serving(np.array([[4, 5, 6]], np.int32))[0])
+    together = serving(histories, no_gaps(histories))
+    alone = [serving(history[None], no_gaps(history[None])) for history in histories]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+    np.testing.assert_array_equal(together[2], serving(np.array([[4, 5, 6]], np.int32), np.zeros((1, 3), np.int32))[0])
     assert not together[1].any()
 
 
@@ -78,32 +104,14 @@ def test_the_compiled_gelu_is_that_of_torch() -> None:
     np.testing.assert_allclose(found, torch.nn.functional.gelu(torch.from_numpy(values)).numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_loss_in_chunks_has_the_gradients_of_the_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence_model, "_LOGIT_CELLS", 40)
-    titles, target = torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([2, 3, 4, 5, 6])
-    gradients = []
-    for chunked in (True, False):
-        encoder = make_encoder()
-        vectors = encoder(titles)[0]
-        if chunked:
-            total = sequence_model._backward(vectors, encoder.outputs, target)
-        else:
-            loss = torch.nn.functional.cross_entropy(vectors @ encoder.outputs.T, target)
-            loss.backward()
-            assert total == pytest.approx(5 * loss.item(), rel=1e-5)
-        gradients.append([weight.grad for weight in encoder.parameters()])
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
-
-
 def test_judge_asks_for_validation_titles_after_their_true_prefix() -> None:
     known, later = interactions_of([[1, 2, 3], [], [4]], 10), interactions_of([[5, 2, 6], [7], [4]], 10, since_s=AS_OF_S)
     judge = Judge.of(known, later, 4, np.random.default_rng(0))
     asked = [
-        (judge.prefixes.item[start : start + length].tolist(), int(target))
-        for start, length, target in zip(judge.prefixes.start, judge.prefixes.length, judge.targets, strict=True)
+        judge.asked.item[start : start + length].tolist()
+        for start, length in zip(judge.asked.start, judge.asked.length, strict=True)
     ]
-    assert asked == [([1, 2, 3], 5), ([1, 2, 3, 5], 6)]
+    assert asked == [[1, 2, 3, 5], [1, 2, 3, 5, 6]]
 
 
 def test_judge_gives_one_for_titles_ranked_first_and_leaves_out_the_prefix() -> None:
@@ -111,16 +119,15 @@ def test_judge_gives_one_for_titles_ranked_first_and_leaves_out_the_prefix() -> 
     judge = Judge.of(known, later, 6, np.random.default_rng(0))
     encoder = make_encoder()
     with torch.no_grad():
-        vector = encoder(torch.tensor([[1, 2]]))[0, -1]
-        encoder.norm.weight.zero_()
-        encoder.norm.bias.copy_(vector)
         encoder.titles.weight.zero_()
-        encoder.titles.weight[2] = 3 * vector
-        encoder.titles.weight[3] = 2 * vector
+        encoder.titles.weight[2, 0] = 1
+        vector = encoder(torch.tensor([[1, 2]]), NO_GAPS)[0, -1]
+        aside = torch.linspace(-1, 1, vector.numel())
+        encoder.titles.weight[3] = vector + 4 * aside
         assert judge.ndcg(encoder) == 1
-        encoder.titles.weight[[7, 8]] = 4 * vector
+        encoder.titles.weight[[7, 8]] = vector + aside
         assert judge.ndcg(encoder) == pytest.approx(0.5)
-        encoder.titles.weight[5:18] = 4 * vector
+        encoder.titles.weight[5:18] = vector + aside
         assert judge.ndcg(encoder) == 0
 
 

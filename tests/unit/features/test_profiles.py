@@ -30,6 +30,7 @@ def test_history_is_distinct_newest_first(world: Any) -> None:
         )
     )
     assert titles(got.history[0]) == [1, 2]
+    assert got.history_at_s[0, :3].tolist() == [1_700_000_000 - 700, 1_700_000_000 - 800, 0]
     assert got.history.shape == (1, N_RECENT)
     assert got.history.dtype == np.int32
 

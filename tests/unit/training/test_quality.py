@@ -70,7 +70,7 @@ def test_popularity_on_a_tiny_set_has_the_figures_that_one_counts_by_hand() -> N
     assert own["coverage@10"] == 3 / 5
     assert own["seed"] == STEADY.training.seed
     assert own["chosen_on"] == "nothing: settings as given"
-    assert set(own["seconds"]) == {"fit", "evaluate"}
+    assert set(own["seconds"]) == {"fit", "fit_cpu", "evaluate"}
     assert facts["data"] == {
         "name": "tiny",
         "source": "by hand",
@@ -136,10 +136,11 @@ def test_tie_shuffles_read_equal_times_in_other_orders() -> None:
 
 def test_the_track_with_request_time_judges_no_model_that_does_not_use_it() -> None:
     found = measured(Plan("C"))
-    assert found.facts["models"] == {}
+    assert list(found.facts["models"]) == ["sequence"]
+    assert "sequence" not in found.facts["not_judged"]
     assert set(found.facts["not_judged"].values()) == {"its scores do not depend on the moment of the request"}
     assert found.facts["data"]["test_targets"] == 3
-    assert not len(found.top)
+    assert set(found.top["model"].to_pylist()) == {"sequence"}
 
 
 def test_ratings_are_judged_by_their_error() -> None:
@@ -162,7 +163,7 @@ def test_ratings_are_judged_by_their_error() -> None:
     [
         (("E",), "track is 'E'; expected one of A, B, C, D, F"),
         (("B", ["bias"]), "track B does not judge bias; expected some of popular, trending, "),
-        (("C", ["popular"]), "track C does not judge popular; expected some of none, or all"),
+        (("C", ["popular"]), "track C does not judge popular; expected some of sequence, or all"),
         (("F", ["popular"]), "track F does not judge popular; expected some of bias, factorization, or all"),
         (("B", [], 0), "0 seeds and 0 tie shuffles came for track B"),
         (("F", [], 1, 2), "1 seeds and 2 tie shuffles came for track F"),

@@ -1,0 +1,100 @@
+"""How well a sequence model foretells validation titles while it is fitted, and which epoch's weights are kept."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from recray.candidates.history import first_of_each
+from recray.candidates.sequence_model import Encoder, product_type
+from recray.candidates.sequence_windows import Windows
+from recray.features.interactions import Interactions
+from recray.schema import Longs
+from recray.settings import SequenceSettings
+
+_N_JUDGED: Final = 2_000
+_BATCH: Final = 128
+_CUTOFF: Final = 10
+
+Report = Callable[[dict[str, float]], None]
+
+
+@dataclass(slots=True)
+class Judge:
+    """Next-title NDCG@10 at validation positions: true prefix as history, all titles ranked, those of the prefix excluded.
+
+    `asked` are prefixes with the title that follows as their last.
+    """
+
+    asked: Windows
+
+    @classmethod
+    def of(cls, known: Interactions, validation: Interactions, max_length: int, rng: np.random.Generator) -> "Judge":
+        """Draw up to 2,000 positions of `validation` that follow at least one watch; profile numbers are those of `known`."""
+        joined = _joined(known, validation)
+        kept = first_of_each(joined)
+        fresh = np.concatenate((np.zeros(len(known), np.bool_), np.ones(len(validation), np.bool_)))
+        fresh = fresh[_order(known, validation)][kept]
+        joined = joined.where(kept)
+        began = joined.bounds()[joined.profile]
+        rows = np.flatnonzero(fresh & (np.arange(len(joined)) > began))
+        rows = np.sort(rng.permutation(rows)[:_N_JUDGED])
+        start = np.maximum(rows - max_length, began[rows])
+        return cls(Windows(joined.item, joined.at_s, start, rows + 1 - start))
+
+    @torch.no_grad()
+    def ndcg(self, encoder: Encoder) -> float:
+        """Mean of 1 / log2(1 + rank) of the title watched next, 0 beyond rank 10; NaN without positions."""
+        encoder.eval()
+        device, gains = encoder.titles.weight.device, []
+        padding = encoder.titles.num_embeddings - 1
+        order = np.argsort(self.asked.length, kind="stable")
+        for start in range(0, order.size, _BATCH):
+            chosen = order[start : start + _BATCH]
+            batch = self.asked.batch(chosen, padding)
+            titles = torch.from_numpy(batch.titles).to(device)
+            last = torch.from_numpy(self.asked.length[chosen] - 2).to(device)
+            rows = torch.arange(len(chosen), device=device)
+            with torch.autocast(device.type, product_type(device)):
+                vectors = encoder(titles, torch.from_numpy(batch.gaps).to(device))[rows, last]
+            scores = functional.pad(vectors.float() @ encoder.outputs.T, (0, 1)).scatter(1, titles, -torch.inf)[:, :-1]
+            target = torch.from_numpy(batch.targets).to(device)[rows, last][:, None]
+            rank = 1 + (scores > scores.gather(1, target)).sum(dim=1)
+            gains.append(torch.where(rank <= _CUTOFF, 1 / torch.log2(1.0 + rank), 0.0).cpu())
+        return float(torch.cat(gains).mean()) if gains else float("nan")
+
+
+def _order(first: Interactions, second: Interactions) -> Longs:
+    profile = np.concatenate((first.profile, second.profile))
+    return np.lexsort((np.concatenate((first.at_s, second.at_s)), profile)).astype(np.int64)
+
+
+def _joined(first: Interactions, second: Interactions) -> Interactions:
+    order = _order(first, second)
+    columns = ("profile", "item", "at_s", "weight", "rating", "progress", "region")
+    joined = {name: np.concatenate((getattr(first, name), getattr(second, name)))[order] for name in columns}
+    return Interactions(**joined, n_profiles=first.n_profiles, n_items=first.n_items)
+
+
+def best_epoch(
+    encoder: Encoder, epochs: Iterator[float], judge: Judge | None, config: SequenceSettings, report: Report
+) -> None:
+    """Train up to `epochs` epochs, or until validation has not improved for `patience`; keeps the best epoch's weights."""
+    best, waited, weights = -1.0, 0, None
+    for epoch, loss in zip(range(1, config.epochs + 1), epochs, strict=False):
+        figures = {"epoch": float(epoch), "loss": loss}
+        if judge is not None and judge.asked.length.size:
+            ndcg = judge.ndcg(encoder)
+            figures["ndcg@10"] = ndcg
+            waited += 1
+            if ndcg > best:
+                best, waited, weights = ndcg, 0, copy.deepcopy(encoder.state_dict())
+        report(figures)
+        if waited >= config.patience:
+            break
+    if weights is not None:
+        encoder.load_state_dict(weights)
