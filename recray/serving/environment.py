@@ -1,5 +1,6 @@
 """What must be in the environment before Ray starts, on every node: Ray and Ray Serve read it once, at import."""
 
+import functools
 import os
 import random
 import secrets
@@ -53,6 +54,7 @@ HAPROXY_FILES: Final = {
 _REPLICAS: Final = {"HTTP": range(30_000, 35_000), "GRPC": range(40_000, 45_000)}
 """Above the ports of Ray's workers."""
 _BLOCK: Final = 100
+_CLAIMS: Final[list[socket.socket]] = []
 _RANGE: Final = range(20_000, 30_000)
 _RUNNING_CLUSTER: Final = Path("/tmp/ray/ray_current_cluster")  # where `ray start` leaves its address
 
@@ -80,9 +82,10 @@ def prepare(environment: MutableMapping[str, str]) -> None:
     for name, file in HAPROXY_FILES.items():
         environment.setdefault(name, str(Path(f"/tmp/haproxy-serve-{os.getuid()}") / file))  # sockets need short paths
     for protocol, ports in _REPLICAS.items():
-        first = _free_block(ports)
-        environment.setdefault(f"RAY_SERVE_DIRECT_INGRESS_MIN_{protocol}_PORT", str(first))
-        environment.setdefault(f"RAY_SERVE_DIRECT_INGRESS_MAX_{protocol}_PORT", str(first + _BLOCK))
+        least, end = (f"RAY_SERVE_DIRECT_INGRESS_{bound}_{protocol}_PORT" for bound in ("MIN", "MAX"))
+        if least not in environment:
+            environment[least] = str(_own_block(ports))
+            environment[end] = str(_own_block(ports) + _BLOCK - 1)
     free = free_ports()
     for name in HAPROXY_PORTS:
         # One that was inherited may be the parent's, whose application goes on.
@@ -90,11 +93,19 @@ def prepare(environment: MutableMapping[str, str]) -> None:
             environment[name] = str(next(free))
 
 
-def _free_block(ports: range) -> int:
-    """First of so many ports on end that nobody listens on."""
+@functools.cache
+def _own_block(ports: range) -> int:
+    """First of so many ports on end that nobody listens on; this process's own from now on, for its last one stays bound."""
     starts = list(ports[::_BLOCK])
     for first in random.SystemRandom().sample(starts, len(starts)):
         if all(is_free(port, "") for port in range(first, first + _BLOCK)):
+            claim = socket.socket()
+            try:
+                claim.bind(("", first + _BLOCK - 1))
+            except OSError:  # another application came first
+                claim.close()
+                continue
+            _CLAIMS.append(claim)
             return first
     raise ConfigError(f"no {_BLOCK} ports on end are free in {ports}; end what uses them")
 

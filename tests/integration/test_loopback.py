@@ -20,7 +20,7 @@ import pytest
 
 from bundle_world import make
 from recray.bench.processes import MARK, members
-from recray.serving.environment import ENVIRONMENT, HAPROXY_FILES, ON_LOOPBACK, free_ports
+from recray.serving.environment import free_ports
 from recray.settings.reach import HAPROXY_PORTS, REPLICA_PORTS
 
 PATIENCE_S = 180.0
@@ -109,8 +109,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Served]]:
 
 def _start(home: Path, port: int) -> tuple[Served, "subprocess.Popen[bytes]", Path]:
     mark, log = uuid.uuid4().hex, home / "serve.log"
-    given = {*ENVIRONMENT, *HAPROXY_PORTS, *HAPROXY_FILES, ON_LOOPBACK[0], "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
-    environment = {name: value for name, value in os.environ.items() if name not in given} | {MARK: mark}
+    # As in a person's terminal: nothing of what this test's own process was prepared with.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {MARK: mark}
     command = [sys.executable, "-m", "recray.cli", "serve", "--topology", "composed", "--port", str(port), "--home", str(home)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)

@@ -56,3 +56,11 @@ def test_two_applications_get_ports_of_their_own_and_a_free_one_that_was_given_s
         other.bind(("", int(one[taken])))
         other.listen()
         assert prepared(**one)[taken] != one[taken]
+
+
+def test_a_process_keeps_its_block_of_ports_to_itself() -> None:
+    least, end = (int(prepared()[f"RAY_SERVE_DIRECT_INGRESS_{bound}_HTTP_PORT"]) for bound in ("MIN", "MAX"))
+    again = int(prepared()["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"])
+    assert (again, end - least) == (least, 99)
+    assert not environment.is_free(end, "")  # where any other process looks before it takes the block
+    assert prepared(RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT="1")["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"] == "1"
