@@ -16,9 +16,11 @@ class Resume:
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """Unfinished titles among `ask.resumable`; the score is 1 / rank, so it tells of recency and nothing else."""
+        at_home = ask.requests.page == Page.HOMEPAGE
+        if not at_home.any():
+            return nothing(len(at_home))
         unfinished = ask.profiles.unfinished
-        offered = (unfinished >= 0) & (unfinished < ask.resumable.shape[1])
-        offered &= (ask.requests.page == Page.HOMEPAGE)[:, None]
+        offered = (unfinished >= 0) & (unfinished < ask.resumable.shape[1]) & at_home[:, None]
         offered &= np.take_along_axis(ask.resumable, np.where(offered, unfinished, 0), axis=1)
         place = np.cumsum(offered, axis=1) - 1
         row, slot = np.nonzero(offered & (place < k))

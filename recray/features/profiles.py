@@ -9,12 +9,23 @@ import numpy as np
 
 from recray.features import fold
 from recray.features.fold import N_COUNTERS, N_RECENT, ProfileState
-from recray.schema import NO_ITEM, WATCHING, Bools, Device, Floats, Ints, Longs, ProfileSettings, Words
+from recray.schema import NO_ITEM, WATCHING, Action, Bools, Device, Floats, Ints, Longs, ProfileSettings, Words
 
 FINISHED: Final = np.float32(0.9)
 """Share watched from which a title counts as finished."""
 _DISLIKED_STARS: Final = np.float32(2.0)
 _N_ACTIONS: Final = 16
+
+
+def _marked(actions: Sequence[Action]) -> Bools:
+    """By action number whether it is one of these [17] bool; the last place is that of -1, which none of them is."""
+    marked = np.zeros(_N_ACTIONS + 1, np.bool_)
+    marked[list(actions)] = True
+    return marked
+
+
+_WATCHES: Final = _marked(WATCHING)
+_REFUSES: Final = _marked(fold.REFUSING)
 
 
 @dataclass(slots=True, repr=False)
@@ -77,12 +88,12 @@ class Profiles:
     @cached_property
     def watching(self) -> Bools:
         """Recent events that prove a title was started [B, N_RECENT]."""
-        return np.isin(self.actions, WATCHING)
+        return _WATCHES[self.actions]
 
     @cached_property
     def rejecting(self) -> Bools:
         """Recent events that say no: dislike, hide, or a rating of two stars or less [B, N_RECENT]."""
-        return np.isin(self.actions, fold.REFUSING) | (self.ratings <= _DISLIKED_STARS)
+        return _REFUSES[self.actions] | (self.ratings <= _DISLIKED_STARS)
 
     @cached_property
     def history(self) -> Ints:
@@ -156,7 +167,7 @@ class Profiles:
 
     def hidden(self, row: int) -> Ints:
         """Every title the viewer asked not to see again."""
-        said_no = np.isin(self.actions[row], fold.REFUSING)
+        said_no = _REFUSES[self.actions[row]]
         return np.concatenate((self.items[row][said_no], self.older_hidden[row]))
 
     def state(self, row: int) -> ProfileState:
