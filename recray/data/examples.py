@@ -109,8 +109,10 @@ def collect(proposed: "ray.data.Dataset", draws: Sequence[str]) -> dict[str, Exa
 
 
 def _by_draw(block: Mapping[str, Any]) -> Iterator[tuple[str, Examples]]:
-    for name in np.unique(block["draw"].astype(str)):
-        rows = np.flatnonzero(block["draw"] == name)
+    # Ray Data may put several batches into a block, each as wide as its own requests need.
+    width = np.array([len(items) for items in block["items"]])
+    for name, wide in sorted(set(zip(block["draw"].astype(str), width.tolist(), strict=True))):
+        rows = np.flatnonzero((block["draw"] == name) & (width == wide))
         inputs = RankerInput(*(np.stack(block[column][rows]) for column in ("user", "match", "items", "history")))
         yield str(name), Examples(inputs, np.stack(block["labels"][rows]), block["at_s"][rows].astype(np.int64))
 
