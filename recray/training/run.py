@@ -22,7 +22,7 @@ from recray.data.history import History
 from recray.data.publish import publish
 from recray.data.replay import Draw, Moment
 from recray.errors import ModelError
-from recray.evaluation.gate import GateRules, GateVerdict
+from recray.evaluation.gate import POPULARITY, GateRules, GateVerdict
 from recray.evaluation.gate import judge as pass_gate
 from recray.ranking import examples_file
 from recray.ranking.prerank import Prerank, distil
@@ -157,8 +157,9 @@ def gate(judged: Mapping[str, Judged], chosen: str, champion: Judged | None, set
     The first bundle of a data set displaces nothing: it has to beat popularity, and to the best source it may lose.
     """
     own = settings.evaluation
-    rules = GateRules(own.gate_confidence, own.gate_resamples, own.gate_margin if champion else 1.0)
-    baselines = {name: one.ndcg for name, one in judged.items() if name not in RANKERS}
+    rules = GateRules(own.gate_confidence, own.gate_resamples, own.gate_margin)
+    held_to = set(judged) - set(RANKERS) if champion else {POPULARITY}
+    baselines = {name: one.ndcg for name, one in judged.items() if name in held_to}
     rng = np.random.default_rng(settings.training.seed)
     return pass_gate(judged[chosen].ndcg, baselines, champion.ndcg if champion else None, rng, rules)
 
