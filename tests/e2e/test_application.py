@@ -38,10 +38,13 @@ def stranger() -> dict[str, str]:
 
 
 def ask(http: httpx.Client, page: str, who: dict[str, str], **parameters: Any) -> dict[str, Any]:
-    answer = http.get(f"/recommendations/{page}", params=who | parameters)
-    assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    assert body.keys() >= ENVELOPE
+    for _ in range(3):  # on a machine that something else keeps busy a stage may miss its time, and the answer says so
+        answer = http.get(f"/recommendations/{page}", params=who | parameters)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        assert body.keys() >= ENVELOPE
+        if not body["degraded"]:
+            break
     assert body["degraded"] == []
     return body
 
