@@ -9,7 +9,7 @@ import numpy as np
 from recray.features.compiled import compiled, held
 from recray.features.items import Items
 from recray.features.profiles import FINISHED, Profiles
-from recray.schema import AGE_GROUPS, Floats, Ints, Kind, Longs
+from recray.schema import AGE_GROUPS, Bools, Floats, Ints, Kind, Longs
 
 DAY_S: Final = 86_400.0
 SESSION_GAP_S: Final = 3_600.0
@@ -58,12 +58,27 @@ def viewing_time(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 def _weights(profiles: Profiles, now_s: Longs) -> Floats:
     """Decayed weight of each recent event [B, N_RECENT]: positive for watching, negative for rejecting."""
-    age_s = np.maximum(now_s[:, None] - profiles.at_s, 0)
-    decay = np.exp2(-np.minimum(age_s / _PREFERENCE_HALF_LIFE_S, 60.0))
-    sign = profiles.watching.astype(np.float32) - 1.5 * profiles.rejecting
-    # Only ratios matter: relative to the newest event, so that a long absence does not erase taste.
-    newest = np.max(np.where(profiles.present, decay, 0.0), axis=1, keepdims=True)
-    return np.where(profiles.present, sign * decay / np.maximum(newest, 1e-30), 0.0).astype(np.float32)
+    weights = np.zeros(profiles.recent.shape, np.float32)
+    about = held(profiles.present, np.bool_), held(profiles.watching, np.bool_), held(profiles.rejecting, np.bool_)
+    _decayed(held(profiles.at_s, np.int64), held(now_s, np.int64), about, weights)
+    return weights
+
+
+@compiled
+def _decayed(at_s: Longs, now_s: Longs, about: tuple[Bools, Bools, Bools], weights: Floats) -> None:
+    """As `_weights`; about = (present, watching, rejecting)."""
+    present, watching, rejecting = about
+    for row in range(len(at_s)):
+        newest = 0.0
+        for place in range(at_s.shape[1]):
+            if present[row, place]:
+                age_s = max(now_s[row] - at_s[row, place], 0)
+                decay = np.exp2(-min(age_s / _PREFERENCE_HALF_LIFE_S, 60.0))
+                newest = max(newest, decay)
+                weights[row, place] = decay * (watching[row, place] - 1.5 * rejecting[row, place])
+        # Only ratios matter: relative to the newest event, so that a long absence does not erase taste.
+        for place in range(at_s.shape[1]):
+            weights[row, place] /= max(newest, 1e-30)
 
 
 def _gather(table: Floats, numbers: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> Floats:
