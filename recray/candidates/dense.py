@@ -7,18 +7,18 @@ import numpy as np
 from recray.candidates.selection import TILE, best_keys, key, promising, rank_tile, unpack
 from recray.candidates.selection import room as room_for_ranks
 from recray.candidates.source import filled, nothing, room
-from recray.features.compiled import compiled, held
+from recray.features.compiled import compiled, halves, held, wide
 from recray.schema import Bools, Floats, Ints, Longs, Retrieved
 
 _LANES: Final = 4
 """Dimensions whose products are summed in one pass over a tile."""
-_CHUNK: Final = 64
+_CHUNK: Final = 128
 """Tiles whose scores are held at a time: a catalogue of 16,384 titles is one chunk, a larger one needs no more memory."""
 _TOGETHER: Final = 4
 """Requests whose products are summed in one pass over a tile."""
 
-Tables: TypeAlias = tuple[Floats, Floats]
-"""Title vectors [n_tiles, dim, TILE], dim a multiple of four, and what is added to each title's product [n_tiles, TILE]."""
+Tables: TypeAlias = tuple[Any, Floats]
+"""Halves of title vectors [n_tiles, dim, TILE], dim a multiple of four; what is added to each product [n_tiles, TILE]."""
 
 
 @compiled
@@ -31,9 +31,9 @@ def _allowed(eligible: Bools, rows: Longs, n: int) -> Any:
 
 
 class DenseTable:
-    """Vectors of n titles, laid out in tiles [n_tiles, dim, TILE] so that a request's products stream through memory once.
+    """Vectors of n titles as bfloat16, in tiles [n_tiles, dim, TILE] so that a batch's products stream through memory once.
 
-    Nothing of size [B, n] is ever written, and a request's scores do not depend on what else is in its batch.
+    Search is exact over the rounded vectors, and a request's scores do not depend on what else is in its batch.
     """
 
     def __init__(self, vectors: Floats, offset: Floats | None = None) -> None:
@@ -44,7 +44,7 @@ class DenseTable:
         n_tiles, width = -(-n // TILE), -(-dim // _LANES) * _LANES
         padded = np.zeros((n_tiles * TILE, width), np.float32)
         padded[:n, :dim] = vectors
-        self._tiles = held(padded.reshape(n_tiles, TILE, width).transpose(0, 2, 1), np.float32)
+        self._tiles = held(halves(padded).reshape(n_tiles, TILE, width).transpose(0, 2, 1), np.uint16)
         offsets = np.full(n_tiles * TILE, -np.inf, np.float32)
         offsets[:n] = 0 if offset is None else offset
         self._offset = offsets.reshape(n_tiles, TILE)
@@ -78,10 +78,10 @@ def _four(vectors: Any, first: int, table: Tables, tile: int, sums: Any) -> None
         d0, d1, d2, d3 = d[row], d[row + 1], d[row + 2], d[row + 3]
         for column in range(TILE):
             p, q, r, s = (
-                tiles[tile, row, column],
-                tiles[tile, row + 1, column],
-                tiles[tile, row + 2, column],
-                tiles[tile, row + 3, column],
+                wide(tiles[tile, row, column]),
+                wide(tiles[tile, row + 1, column]),
+                wide(tiles[tile, row + 2, column]),
+                wide(tiles[tile, row + 3, column]),
             )
             sums[column] = sums[column] + a0 * p + a1 * q + a2 * r + a3 * s
             sums[TILE + column] = sums[TILE + column] + b0 * p + b1 * q + b2 * r + b3 * s
@@ -99,10 +99,10 @@ def _one(vectors: Any, first: int, table: Tables, tile: int, sums: Any) -> None:
         a0, a1, a2, a3 = vectors[first, row], vectors[first, row + 1], vectors[first, row + 2], vectors[first, row + 3]
         for column in range(TILE):
             p, q, r, s = (
-                tiles[tile, row, column],
-                tiles[tile, row + 1, column],
-                tiles[tile, row + 2, column],
-                tiles[tile, row + 3, column],
+                wide(tiles[tile, row, column]),
+                wide(tiles[tile, row + 1, column]),
+                wide(tiles[tile, row + 2, column]),
+                wide(tiles[tile, row + 3, column]),
             )
             sums[column] = sums[column] + a0 * p + a1 * q + a2 * r + a3 * s
 

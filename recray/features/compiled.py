@@ -39,3 +39,15 @@ def inner_product(left: Floats, right: Floats) -> Any:
     for at in range(len(left)):
         total += left[at] * right[at]
     return total
+
+
+def halves(values: Floats) -> Any:
+    """Float32 as bfloat16 in uint16, rounded to the nearest, ties to even: half of the memory that a table is read from."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + (bits >> 16 & np.uint32(1))) >> 16).astype(np.uint16)
+
+
+@compiled
+def wide(half: Any) -> Any:
+    """The float32 that one of `halves` stands for."""
+    return np.uint32(np.uint32(half) << np.uint32(16)).view(np.float32)

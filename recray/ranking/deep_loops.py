@@ -12,6 +12,8 @@ from recray.schema import Floats, Ints, Longs
 
 LEVELS: Final = 127
 """Largest magnitude of a signed byte that its negative has too."""
+_AT_ONCE: Final = 4
+"""Features whose weights are added in one pass over a hidden layer."""
 
 
 FirstLayer = tuple[tuple[Longs, Ints, Floats], tuple[Floats, Floats], tuple[Floats, Floats], Any]
@@ -23,24 +25,37 @@ FirstLayer = tuple[tuple[Longs, Ints, Floats], tuple[Floats, Floats], tuple[Floa
 
 
 @compiled
-def _sum(first: FirstLayer, place: int, total: Any) -> None:
+def _absent(mean: Any, scale: Any, clip: Any) -> Any:
+    """Match features of zero, standardised, and room for what a candidate adds: rows of the weights and their factors."""
+    n = len(mean) + _AT_ONCE + 1
+    absent = np.empty(len(mean), np.float32)
+    for feature in range(len(mean)):
+        absent[feature] = min(max(-mean[feature] / scale[feature], -clip), clip)
+    return absent, np.empty(n, np.int64), np.empty(n, np.float32)
+
+
+@compiled
+def _sum(first: FirstLayer, place: int, scratch: Any, total: Any) -> None:
     """First layer of one candidate into `total` [width], before its rectifier."""
     (whose, titles, match), (user_half, taste), (item_half, embedding), (weights, mean, scale, clip) = first
+    absent, rows, factors = scratch
     which, title = whose[place], titles[place]
-    width, n_match = len(total), match.shape[1]
-    for column in range(width):
-        total[column] = item_half[title, column] + user_half[which, column]
-    for feature in range(n_match):
+    n = 0
+    for feature in range(match.shape[1]):
         # `item_half` holds what absent features add, and most are absent: a source that did not propose the title.
         if match[place, feature] != 0:
-            absent = min(max(-mean[feature] / scale[feature], -clip), clip)
             given = min(max((match[place, feature] - mean[feature]) / scale[feature], -clip), clip)
-            step = given - absent
-            for column in range(width):
-                total[column] += step * weights[feature, column]
-    fit = inner_product(taste[which], embedding[title])
-    for column in range(width):
-        total[column] += fit * weights[n_match, column]
+            rows[n], factors[n] = feature, given - absent[feature]
+            n += 1
+    rows[n], factors[n] = match.shape[1], inner_product(taste[which], embedding[title])
+    rows[n + 1 : n + _AT_ONCE], factors[n + 1 : n + _AT_ONCE] = 0, 0
+    for column in range(len(total)):
+        total[column] = item_half[title, column] + user_half[which, column]
+    for at in range(0, n + 1, _AT_ONCE):
+        a, b, c, d = weights[rows[at]], weights[rows[at + 1]], weights[rows[at + 2]], weights[rows[at + 3]]
+        p, q, r, s = factors[at], factors[at + 1], factors[at + 2], factors[at + 3]
+        for column in range(len(total)):
+            total[column] += (p * a[column] + q * b[column]) + (r * c[column] + s * d[column])
 
 
 @compiled
@@ -64,17 +79,18 @@ def _quantize(values: Any, codes: Any) -> Any:
 @compiled
 def first_layer(first: FirstLayer, hidden: Floats) -> None:
     """The first layer of n candidates [n, width] float32, before its rectifier."""
+    scratch = _absent(first[3][1], first[3][2], first[3][3])
     for place in range(len(hidden)):
-        _sum(first, place, hidden[place])
+        _sum(first, place, scratch, hidden[place])
 
 
 @compiled
 def first_codes(first: FirstLayer, out: tuple[Any, Floats]) -> None:
     """As `first_layer`, then rectified and quantized: out = (codes [n, width] int8, step [n] float32)."""
     codes, step = out
-    total = np.empty(codes.shape[1], np.float32)
+    total, scratch = np.empty(codes.shape[1], np.float32), _absent(first[3][1], first[3][2], first[3][3])
     for place in range(len(codes)):
-        _sum(first, place, total)
+        _sum(first, place, scratch, total)
         step[place] = _quantize(total, codes[place])
 
 

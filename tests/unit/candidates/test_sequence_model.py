@@ -42,7 +42,7 @@ def test_the_source_reads_the_times_of_the_history_and_of_the_request() -> None:
     found = source.retrieve(day, 5)
     gaps = torch.from_numpy(gap_size(np.array([[3_600, 3_600, 86_400]])).astype(np.int64))
     with torch.no_grad():
-        scores = encoder(torch.tensor([titles]), gaps)[0, -1] @ encoder.outputs.T
+        scores = encoder(torch.tensor([titles]), gaps)[0, -1] @ encoder.outputs.bfloat16().float().T
     np.testing.assert_allclose(found.scores[0], scores.numpy()[found.items[0]], rtol=1e-3, atol=1e-4)
     soon = ask_for(world.items, [titles], now_s=np.array([AS_OF_S]))
     assert not np.allclose(source.retrieve(soon, 5).scores, found.scores)
