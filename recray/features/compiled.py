@@ -29,6 +29,8 @@ def held(array: Any, dtype: Any) -> Any:
 
     They are compiled anew for every other layout, which takes seconds in the middle of a request.
     """
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.carray:
+        return array  # as `require` would, in a fifth of its time
     return np.require(array, dtype, ("C", "W"))
 
 

@@ -26,7 +26,7 @@ def device(requests: Requests) -> Floats:
 
 def page(requests: Requests) -> Floats:
     """Whether after watching, and whether a search or category page; neither is the homepage."""
-    listed = np.isin(requests.page, (Page.SEARCH, Page.CATEGORY))
+    listed = (requests.page == Page.SEARCH) | (requests.page == Page.CATEGORY)
     return np.stack((requests.page == Page.POST_WATCH, listed), axis=1).astype(np.float32)
 
 

@@ -81,12 +81,6 @@ def _decayed(at_s: Longs, now_s: Longs, about: tuple[Bools, Bools, Bools], weigh
             weights[row, place] /= max(newest, 1e-30)
 
 
-def _gather(table: Floats, numbers: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> Floats:
-    """Rows of a per-item table for title numbers; zeros for NO_ITEM and for titles newer than the table."""
-    known = (numbers >= 0) & (numbers < len(table))
-    return np.where(known[..., None], table[np.where(known, numbers, 0)], np.float32(0)).astype(np.float32)
-
-
 def _mixed(weights: Floats, numbers: Ints, table: Floats) -> Floats:
     """Sums [B, width] of a per-item table's rows for title numbers [B, H], times their weights; unknown titles add nothing."""
     sums = np.zeros((len(numbers), table.shape[1]), np.float32)
@@ -139,7 +133,8 @@ def openness(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 def last_genre(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Genres of the title watched last."""
-    return _gather(items.genre_table, profiles.history[:, 0])
+    newest = profiles.history[:, :1]
+    return _mixed(np.ones(newest.shape, np.float32), newest, items.genre_table)
 
 
 def last_session(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
@@ -174,7 +169,14 @@ def taste(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 def kind_share(profiles: Profiles, items: Items) -> Floats:
     """Share of recent starts by kind [B, 4]; titles newer than the table do not count."""
-    known = profiles.watching & (profiles.items < items.n)
-    kinds = items.kind[np.where(known, profiles.items, 0)]
-    counts = np.stack([((kinds == kind) & known).sum(axis=1) for kind in Kind], axis=1)
-    return (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+    counts = np.zeros((profiles.n, len(Kind)), np.float32)
+    _count_kinds(held(profiles.items, np.int32), held(profiles.watching, np.bool_), held(items.kind, np.uint8), counts)
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), np.float32(1))
+
+
+@compiled
+def _count_kinds(numbers: Ints, watching: Bools, kind: Ints, counts: Floats) -> None:
+    for row in range(len(numbers)):
+        for place in range(numbers.shape[1]):
+            if watching[row, place] and numbers[row, place] < len(kind):
+                counts[row, kind[numbers[row, place]]] += np.float32(1)

@@ -191,13 +191,8 @@ class Kernel:
         An empty history gives zeros. One request at a time, so that its neighbours in the batch cannot change a bit of it.
         """
         taste = np.zeros((len(history), self.embedding.shape[1]), np.float32)
-        for row, titles in enumerate(history):
-            place = np.flatnonzero((titles >= 0) & (titles < len(self.embedding)))
-            if place.size:
-                seen = self.embedding[titles[place]]
-                logit = (seen * self.attention).sum(axis=1) - np.float32(self.decay) * np.log1p(place.astype(np.float32))
-                weight = np.exp(logit - logit.max())
-                taste[row] = (seen * (weight / weight.sum())[:, None]).sum(axis=0)
+        attention = held(self.attention, np.float32), np.float32(self.decay)
+        deep_loops.pool(held(history, np.int32), self.embedding, attention, taste)
         return taste
 
     def _user_half(self, user: Floats) -> Floats:

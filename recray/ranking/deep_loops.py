@@ -59,6 +59,29 @@ def _sum(first: FirstLayer, place: int, scratch: Any, total: Any) -> None:
 
 
 @compiled
+def pool(history: Ints, embedding: Floats, attention: tuple[Floats, Any], taste: Floats) -> None:
+    """As `Kernel.pool`, into `taste` [B, d] of zeros; attention = (its vector [d], decay)."""
+    towards, decay = attention
+    weight = np.empty(history.shape[1], np.float32)
+    for row in range(len(history)):
+        highest = np.float32(-np.inf)
+        for place in range(history.shape[1]):
+            weight[place] = -np.inf
+            if 0 <= history[row, place] < len(embedding):
+                recency = decay * np.log1p(np.float32(place))
+                weight[place] = inner_product(embedding[history[row, place]], towards) - recency
+                highest = max(highest, weight[place])
+        total = np.float32(0)
+        for place in range(history.shape[1]):
+            weight[place] = np.exp(weight[place] - highest) if weight[place] > -np.inf else np.float32(0)
+            total += weight[place]
+        for place in range(history.shape[1]):
+            if weight[place] > 0:
+                for column in range(taste.shape[1]):
+                    taste[row, column] += weight[place] / total * embedding[history[row, place], column]
+
+
+@compiled
 def _quantize(values: Any, codes: Any) -> Any:
     """Positive values as bytes 0..LEVELS, negative ones as 0; returns what one step is worth."""
     # As integers the bits of positive floats order as they do, and integers are compared many at a time.

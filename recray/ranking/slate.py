@@ -6,15 +6,16 @@ Exploration lives here and nowhere else; what it did is stated as propensities. 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recray.errors import ConfigError
+from recray.features.compiled import compiled
 from recray.features.items import Items
 from recray.ranking.rerank import rerank
-from recray.schema import NO_ITEM, Bools, Floats, Ints, Longs, Objective
+from recray.schema import NO_ITEM, Floats, Ints, Longs, Objective
 from recray.settings import SlateSettings
 
 _LEAST_PRIORITY: Final = np.float32(1e-3)
@@ -94,14 +95,20 @@ def slate(  # noqa: PLR0913  # facts of one batch; the history is named by its c
         known = np.full((len(order), 1), NO_ITEM, np.int32) if history is None else history
         order = _chosen_first(order, rerank(order, scores, item_numbers, n_shown, known, (items, settings)), n_shown)
     kept = np.arange(width) < n_shown[:, None]
-    ranks = np.broadcast_to(np.arange(order.shape[1]), order.shape).copy()
-    if settings.exploration > 0:
+    propensity: Any = np.float32(1)
+    if settings.exploration > 0 and order.shape[1]:
+        ranks = np.broadcast_to(np.arange(order.shape[1]), order.shape).copy()
         for row, key in enumerate(rng_keys):
             _explore(ranks[row], int(n_shown[row]), int(n_valid[row]), settings.exploration, _draws(key))
-    ranks = np.pad(ranks, ((0, 0), (0, max(width - ranks.shape[1], 0))))[:, :width]
-    propensity = _propensity(ranks, n_valid, settings.exploration)
-    shown = np.take_along_axis(order, ranks, axis=1) if order.shape[1] else np.zeros(ranks.shape, np.int64)
+        propensity = _wide(_propensity(ranks[:, :width], n_valid, settings.exploration), width)
+        order = np.take_along_axis(order, ranks, axis=1)
+    shown = _wide(order[:, :width], width)
     return Slates(np.where(kept, shown, -1).astype(np.int32), np.where(kept, propensity, 1).astype(np.float32))
+
+
+def _wide(columns: Any, width: int) -> Any:
+    """Columns [B, m] with zeros up to [B, width]."""
+    return columns if columns.shape[1] == width else np.pad(columns, ((0, 0), (0, width - columns.shape[1])))
 
 
 def _draws(key: str) -> np.random.Generator:
@@ -116,14 +123,21 @@ def best_first(scores: Floats, item_numbers: Ints) -> Longs:
     return np.argsort((-rising << 32) | (item_numbers.astype(np.int64) & 0xFFFFFFFF), axis=1, kind="stable")
 
 
+@compiled
 def _chosen_first(order: Longs, chosen: Longs, n_shown: Longs) -> Longs:
     """Put the first n_shown[b] of `chosen` (places in `order`) in front; the rest keeps its order."""
-    key = np.broadcast_to(np.arange(order.shape[1]) + chosen.shape[1], order.shape).copy()
-    place = np.broadcast_to(np.arange(chosen.shape[1]), chosen.shape)
-    taken: Bools = place < n_shown[:, None]
-    row = np.broadcast_to(np.arange(len(order))[:, None], chosen.shape)
-    key[row[taken], chosen[taken]] = place[taken]
-    return np.take_along_axis(order, np.argsort(key, axis=1, kind="stable"), axis=1)
+    put = np.empty_like(order)
+    for row in range(len(order)):
+        taken = np.zeros(order.shape[1], np.bool_)
+        size = n_shown[row]
+        for at in range(size):
+            put[row, at] = order[row, chosen[row, at]]
+            taken[chosen[row, at]] = True
+        for place in range(order.shape[1]):
+            if not taken[place]:
+                put[row, size] = order[row, place]
+                size += 1
+    return put
 
 
 def _explore(ranks: Longs, n_shown: int, n_valid: int, epsilon: float, draws: np.random.Generator) -> None:
