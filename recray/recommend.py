@@ -21,6 +21,7 @@ from recray.errors import StageError
 from recray.experiments.assign import Assignment, Experiments, RankerName
 from recray.features.fold import ProfileState
 from recray.features.profiles import Profiles, columns
+from recray.features.user import genre_preference
 from recray.features.vectorize import RankerInput, ranker_input
 from recray.guard import Guard
 from recray.pages.answer import Answer
@@ -175,7 +176,9 @@ async def _answer(
     slates = slate(listed, *about, history=profiles.history)
     run.took_ms["slate"] = (parts.timer() - began) * 1_000
     began = parts.timer()
-    answers = [_page(row, requests, profiles, candidates, (p, scores, slates), (bundle, arm, run)) for row in range(requests.n)]
+    liked = genre_preference(profiles, bundle.items, requests.now_s)
+    ranked = p, scores, slates, liked
+    answers = [_page(row, requests, profiles, candidates, ranked, (bundle, arm, run)) for row in range(requests.n)]
     for answer in answers:
         answer.took_ms["page"] = (parts.timer() - began) * 1_000
     return answers
@@ -205,17 +208,17 @@ def _page(
     requests: Requests,
     profiles: Profiles,
     candidates: Candidates,
-    ranked: tuple[Floats, Floats, Slates],
+    ranked: tuple[Floats, Floats, Slates, Floats],
     made_by: tuple[Bundle, Assignment, _Run],
 ) -> Answer:
-    (p, scores, slates), (bundle, arm, run) = ranked, made_by
+    (p, scores, slates, liked), (bundle, arm, run) = ranked, made_by
     chosen = slates.positions[row]
     places = chosen[chosen >= 0].astype(np.int64)
     rows = []
     if requests.page[row] == Page.HOMEPAGE:
         order = np.argsort(-scores[row], kind="stable")
         view = View(row, candidates, scores[row], order[scores[row][order] > -np.inf], places, bundle.items, profiles,
-                    int(requests.now_s[row]), requests.region[row])  # fmt: skip
+                    liked[row], requests.region[row])  # fmt: skip
         rows = homepage(view, int(requests.n_rows[row]), int(requests.n_items[row]))
     return Answer(
         recommendation_id=requests.ids[row],

@@ -25,6 +25,7 @@ from recray.candidates.generate import CandidateStage
 from recray.features import fold
 from recray.features.items import Items
 from recray.features.profiles import Profiles, columns
+from recray.features.user import genre_preference
 from recray.features.vectorize import item_matrix, ranker_input
 from recray.pages.page import homepage
 from recray.pages.rows import View
@@ -138,7 +139,8 @@ class Monolith:
             return msgspec.json.encode(body | {"recommendations": self._listed(candidates, scores[0], places)})
         order = np.argsort(-scores[0], kind="stable")
         shown = order[scores[0][order] > -np.inf]
-        view = View(0, candidates, scores[0], shown, places, items, profiles, int(requests.now_s[0]), requests.region[0])
+        liked = genre_preference(profiles, items, requests.now_s)[0]
+        view = View(0, candidates, scores[0], shown, places, items, profiles, liked, requests.region[0])
         rows = [
             {"title": row.row.title, "reason": row.row.reason, "items": self._listed(candidates, scores[0], row.places)}
             for row in homepage(view, asked.n_rows, asked.n_items)

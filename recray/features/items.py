@@ -66,11 +66,15 @@ class Items:
         return {name: number for number, name in enumerate(self.region_names)}
 
     @cached_property
+    def common_genres(self) -> Longs:
+        """The up to N_GENRES most frequent genres, most frequent first."""
+        return np.argsort(-self.genres.sum(axis=0), kind="stable")[:N_GENRES]
+
+    @cached_property
     def genre_table(self) -> Floats:
         """Genre indicators [n, N_GENRES] float32, most frequent genres first, rows scaled to sum 1 at most."""
         table = np.zeros((self.n, N_GENRES), np.float32)
-        most = np.argsort(-self.genres.sum(axis=0), kind="stable")[:N_GENRES]
-        table[:, : most.size] = self.genres[:, most]
+        table[:, : self.common_genres.size] = self.genres[:, self.common_genres]
         return (table / np.maximum(self.genres.sum(axis=1, keepdims=True), 1)).astype(np.float32)
 
     @cached_property

@@ -1,8 +1,9 @@
 """One answer: what was chosen and why, and how it reads as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -78,32 +79,43 @@ def _present(answer: Answer, more: Mapping[str, Any]) -> dict[str, Any]:
         **more,
     }
     if answer.page != Page.HOMEPAGE:
-        return envelope | {"recommendations": _list(answer, answer.places, None)}
+        return envelope | {"recommendations": _list(_titles(answer, answer.places), None)}
+    titles = iter(_titles(answer, answer.shown()))
     rows = [
         {
             "row_id": shown.row.row_id,
             "title": shown.row.title,
             "reason": shown.row.reason,
-            "items": _list(answer, shown.places, shown.row.item_reason),
+            "items": _list(list(islice(titles, shown.places.size)), shown.row.item_reason),
         }
         for shown in answer.rows
     ]
     return envelope | {"rows": rows}
 
 
-def _list(answer: Answer, places: Longs, row_reason: str | None) -> orjson.Fragment:
-    """Titles in order of position: each title's card, and what is true of it in this answer."""
+_Title: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes]
+"""A title's card, score, reason, leading source and progress, as JSON."""
+
+
+def _titles(answer: Answer, places: Longs) -> list[_Title]:
+    """What is true in this answer of the candidates at these places."""
     numbers = answer.candidates.items[answer.row, places]
     sources = leading_sources(answer.candidates, answer.row, places)
     seeds = answer.candidates.seeds[answer.row, places]
-    reasons = [row_reason] * len(sources) if row_reason else reasons_of(sources, seeds, answer.items.names)
-    progress = _progress(answer, numbers)
+    reasons = map(orjson.dumps, reasons_of(sources, seeds, answer.items.names))
+    cards = [answer.cards[number] for number in numbers.tolist()]
+    rounded = np.round(answer.scores[places].astype(np.float64), 6)
+    scores = orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") if len(places) else []
+    return list(zip(cards, scores, reasons, map(str.encode, sources), _progress(answer, numbers), strict=True))
+
+
+def _list(titles: Sequence[_Title], row_reason: str | None) -> orjson.Fragment:
+    """Titles in order of position; a reason of their row is that of each of them."""
+    common = orjson.dumps(row_reason) if row_reason else None
     written = [
         b'{%b,"score":%b,"position":%d,"reason":%b,"source":"%b","progress":%b}'
-        % (answer.cards[number], repr(round(score, 6)).encode(), position, orjson.dumps(reason), source.encode(), share)
-        for position, (number, score, reason, source, share) in enumerate(
-            zip(numbers.tolist(), answer.scores[places].tolist(), reasons, sources, progress, strict=True)
-        )
+        % (card, score, position, common or reason, source, share)
+        for position, (card, score, reason, source, share) in enumerate(titles)
     ]
     return orjson.Fragment(b"[" + b",".join(written) + b"]")
 
@@ -112,11 +124,13 @@ def _progress(answer: Answer, numbers: Ints) -> list[bytes]:
     """How much of each title was watched when it last was, as JSON; null for what never was."""
     row = answer.row
     mine = np.where(answer.profiles.watching[row], answer.profiles.items[row], NO_ITEM)
-    at = mine == numbers[:, None]
-    if not at.any():
-        return [b"null"] * len(numbers)
-    share = answer.profiles.progress[row, at.argmax(axis=1)].tolist()
-    return [orjson.dumps(round(one, 3)) if any_ else b"null" for one, any_ in zip(share, at.any(axis=1), strict=True)]
+    watched = set(mine.tolist()) - {NO_ITEM}
+    progress = [b"null"] * len(numbers)
+    for place, number in enumerate(numbers.tolist()):
+        if number in watched:
+            newest = int((mine == number).argmax())
+            progress[place] = orjson.dumps(round(float(answer.profiles.progress[row, newest]), 3))
+    return progress
 
 
 def explained(answer: Answer) -> dict[str, Any]:

@@ -6,9 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from recray.features.items import N_GENRES, Items
+from recray.features.items import Items
 from recray.features.profiles import Profiles
-from recray.features.user import genre_preference
 from recray.features.views import SOURCES
 from recray.schema import Candidates, Floats, Ints, Longs
 
@@ -19,7 +18,10 @@ _N_SEEDS: Final = 3
 
 @dataclass(slots=True)
 class View:
-    """One request's ranked candidates, as rows see them: arrays of K; `order` is best first by score."""
+    """One request's ranked candidates, as rows see them: arrays of K; `order` is best first by score.
+
+    `liked` [N_GENRES] is the profile's preference for each common genre.
+    """
 
     row: int
     candidates: Candidates
@@ -28,7 +30,7 @@ class View:
     slate: Longs
     items: Items
     profiles: Profiles
-    now_s: int
+    liked: Floats
     region: str | None
 
     def proposed_by(self, source: str) -> Longs:
@@ -110,19 +112,11 @@ def genres(view: View) -> Iterator[Row]:
     """A row per genre, the profile's own first, then by how many candidates each has."""
     numbers = np.maximum(view.candidates.items[view.row], 0)
     member = view.items.genres[numbers] & (view.candidates.items[view.row] >= 0)[:, None]
-    liked = _genre_scores(view) * 1_000 + member.sum(axis=0)
-    for genre in np.argsort(-liked, kind="stable"):
+    liked = np.zeros(member.shape[1], np.float32)
+    liked[view.items.common_genres] = view.liked[: view.items.common_genres.size]
+    for genre in np.argsort(-(liked * 1_000 + member.sum(axis=0)), kind="stable"):
         name = view.items.genre_names[genre]
         yield Row(f"genre-{name.lower()}", name, f"{name}, ranked for you", view.ranked(np.flatnonzero(member[:, genre])))
-
-
-def _genre_scores(view: View) -> Floats:
-    """The profile's preference for each genre [n_genres]; zero for those without a column of their own."""
-    preference = genre_preference(view.profiles.take(np.array([view.row])), view.items, np.array([view.now_s]))[0]
-    most = np.argsort(-view.items.genres.sum(axis=0), kind="stable")[:N_GENRES]
-    scores = np.zeros(len(view.items.genre_names), np.float32)
-    scores[most] = preference[: most.size]
-    return scores
 
 
 TEMPLATES: Final[tuple[Callable[[View], Iterator[Row]], ...]] = (
