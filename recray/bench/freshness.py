@@ -5,6 +5,7 @@ and the sink killed while viewers go on. What was acknowledged is looked for onc
 """
 
 import asyncio
+import random
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _UNDER_FAULTS: Final = 0.6
 BATCH: Final = 50
 FAULTS: Final = (Fault("store", "killed", away_s=3.0), Fault("gateway", "killed"), Fault("sink", "killed"))
 _BATCH_LINES: Final = 8
+_MOST_KILLS: Final = 1_000
 _REST_S: Final = 0.2
 _GRAIN: Final = 64
 """Distinct values of progress: an event that differs in nothing within a second is another report of the same fact."""
@@ -38,7 +40,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long each phase lasts, events per second and which share of them is sampled, pages per second (0: half the peak)."""
+    """How long each phase lasts, events per second and which share of them is sampled, pages per second (0: half the peak).
+
+    `kills` parts are killed one after another: the store, a gateway and the sink, and then whichever of them the seed draws.
+    """
 
     seconds: float
     events: float
@@ -46,6 +51,7 @@ class Plan:
     pages: float
     most_s: float
     seed: int
+    kills: int = len(FAULTS)
 
     def __post_init__(self) -> None:
         if not (0 < self.seconds <= 600 and 0 < self.events <= 10_000 and 0 < self.sampled <= 1 and 0 <= self.pages <= 10_000):
@@ -53,6 +59,13 @@ class Plan:
                 f"seconds {self.seconds}, events {self.events} and pages {self.pages} per s, sampled {self.sampled}; expected "
                 "up to 600 s, up to 10000 per s, and a share above 0 and up to 1"
             )
+        if not 0 <= self.kills <= _MOST_KILLS:
+            raise ConfigError(f"kills {self.kills}; expected 0 to {_MOST_KILLS}")
+
+    def victims(self) -> list[Fault]:
+        """What is killed, in order."""
+        more = random.Random(self.seed).choices(FAULTS, k=max(self.kills - len(FAULTS), 0))
+        return [*FAULTS, *more][: self.kills]
 
 
 async def measure(ours: Served, plan: Plan, say: Say) -> tuple[dict[str, Any], Ledger]:
@@ -69,13 +82,13 @@ async def measure(ours: Served, plan: Plan, say: Say) -> tuple[dict[str, Any], L
     say(f"batches of {BATCH}: {found['intake']['events_per_s']:,.0f} events/s")
     load = FaultPlan(_UNDER_FAULTS * rate, min(plan.seconds, 3.0), plan.most_s, min(plan.seconds, 3.0), plan.seed)
     found["faults"] = {}
-    for fault in FAULTS:
+    for number, fault in enumerate(plan.victims(), 1):
         await whole(ours)
         sinks = processes("sink", ours.server.mark)
-        found["faults"][fault.name] = one = await under(ours, ledger, fault, load)
+        found["faults"][f"{number}: {fault.name}"] = one = await under(ours, ledger, fault, load)
         if fault.part == "sink":
             one["replaced"] = await _replaced(ours, sinks, plan.most_s)
-        say(f"{fault.name}: {one['requests']:,} requests, {one['failed']} failed, {one['refused']} refused")
+        say(f"{number}: {fault.name}: {one['requests']:,} requests, {one['failed']} failed, {one['refused']} refused")
     return found, ledger
 
 

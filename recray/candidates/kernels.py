@@ -74,8 +74,9 @@ def beside(
     """
     items, found, seeds = out
     n = eligible.shape[1]
-    total, space = np.zeros(n, np.float64), workspace(n + 1)
-    slot_of, most = np.full(n, -1, np.int32), np.empty(items.shape[1], np.float32)
+    total, space = np.zeros(n, np.float64), workspace(min(n, history.shape[1] * neighbours.shape[1]) + 1)
+    # Counted from one: memory of zeros is not touched before it is used, however large the catalogue.
+    slot_of, most = np.zeros(n, np.int32), np.empty(items.shape[1] + 1, np.float32)
     for row in range(len(history)):
         n_touched = 0
         for place in np.flatnonzero(history[row] >= 0):
@@ -85,18 +86,19 @@ def beside(
                 if share > 0 and item < n:
                     n_touched = _add(total, space[2], n_touched, item, share)
         size = _best_touched(total, n_touched, eligible[row], space, (items[row], found[row]))
-        most[:size] = 0
+        most[: size + 1] = 0
+        most[0] = np.inf
         for slot in range(size):
-            slot_of[items[row, slot]] = slot
+            slot_of[items[row, slot]] = slot + 1
         # Only now is it known whose seeds are asked for.
         for place in np.flatnonzero(history[row] >= 0):
             title, times = history[row, place], weight[row, place]
             for column in range(neighbours.shape[1]):
                 item, share = neighbours[title, column], given[title, column] * times
-                if item < n and slot_of[item] >= 0 and share > most[slot_of[item]]:
-                    most[slot_of[item]], seeds[row, slot_of[item]] = share, title
+                if item < n and share > most[slot_of[item]]:
+                    most[slot_of[item]], seeds[row, slot_of[item] - 1] = share, title
         for slot in range(size):
-            slot_of[items[row, slot]] = -1
+            slot_of[items[row, slot]] = 0
 
 
 @compiled
@@ -132,7 +134,8 @@ def votes(
     """
     begin, titles = references
     n = eligible.shape[1]
-    by_reference, by_title = workspace(len(begin) - 1), workspace(n + 1)
+    longest = np.max(begin[1:] - begin[:-1]) if len(begin) > 1 else 0
+    by_reference, by_title = workspace(len(begin) - 1), workspace(min(n, n_similar * longest) + 1)
     similar, likeness = np.empty(n_similar, np.int32), np.empty(n_similar, np.float32)
     total = np.zeros(n, np.float32)
     for row in range(len(asked[0])):
@@ -152,7 +155,7 @@ def merge(wide: Ints, score: Floats, seed: Ints, n_items: int, merged: tuple[Int
     comes again fills in the columns of its sources; its seed is the first that is not -1.
     """
     items, scores, ranks, seeds = merged
-    slot_of = np.full(n_items, -1, np.int32)
+    slot_of = np.zeros(n_items, np.int32)  # counted from one
     width = 0
     for row in range(len(wide)):
         size = 0
@@ -161,19 +164,19 @@ def merge(wide: Ints, score: Floats, seed: Ints, n_items: int, merged: tuple[Int
                 item = wide[row, rank, source]
                 if item < 0:
                     continue
-                slot = slot_of[item]
+                slot = slot_of[item] - 1
                 if slot < 0:
                     if size == items.shape[1]:
                         continue
                     slot = size
-                    slot_of[item] = slot
                     items[row, slot] = item
                     size += 1
+                    slot_of[item] = size
                 scores[row, slot, source] = score[row, rank, source]
                 ranks[row, slot, source] = rank + 1
                 if seeds[row, slot] < 0:
                     seeds[row, slot] = seed[row, rank, source]
         for slot in range(size):
-            slot_of[items[row, slot]] = -1
+            slot_of[items[row, slot]] = 0
         width = max(width, size)
     return width

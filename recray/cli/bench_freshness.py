@@ -27,6 +27,7 @@ def register_freshness(group: typer.Typer) -> None:
         events: Annotated[float, typer.Option(help="Events per s, open loop.")] = 100.0,
         sampled: Annotated[float, typer.Option(help="Share of the events that are followed until an answer shows them.")] = 0.1,
         pages: Annotated[float, typer.Option(help="Homepages per s beside them; 0: half of the measured peak.")] = 0.0,
+        kills: Annotated[int, typer.Option(help="Parts killed after that: store, gateway, sink, then at random.")] = 3,
         cached: Annotated[bool, typer.Option(help="With response caches; the rest of the bench leaves them off.")] = False,
         most: Annotated[float, typer.Option(help="Longest wait in s for answers to be whole again.")] = 40.0,
         data: Annotated[str | None, typer.Option(help="Whose profiles ask; default: the champion's data set.")] = None,
@@ -42,7 +43,7 @@ def register_freshness(group: typer.Typer) -> None:
 
         chosen = settings_from(settings, home)
         faults_of(topology)
-        plan = Plan(seconds, events, sampled, pages, most, chosen.training.seed)
+        plan = Plan(seconds, events, sampled, pages, most, chosen.training.seed, kills)
         at = datetime.now(UTC)
         with (
             tempfile.TemporaryDirectory(prefix="recray-freshness-") as folder,
