@@ -95,6 +95,8 @@ def launch(settings: Settings) -> str:
             log_to_driver=False,
             configure_logging=False,
         )
+    # It tells of every step that was asked for, up and down.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(http_options=HTTPOptions(host=settings.serving.host, port=settings.serving.port), logging_config=_QUIET)
     handle: DeploymentHandle = serve.run(compose(settings), name=APPLICATION, route_prefix="/")
     del handle
@@ -103,6 +105,5 @@ def launch(settings: Settings) -> str:
 
 def shut_down() -> None:
     """Take the application down, draining what is under way, and then Ray, if this process started it."""
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it tells of every step of a deletion that was asked for
     serve.delete(APPLICATION)
     ray.shutdown()
