@@ -30,8 +30,9 @@ from recray.features.vectorize import item_matrix, ranker_input
 from recray.pages.page import homepage
 from recray.pages.rows import View
 from recray.ranking.deep_kernel import CLIP
+from recray.ranking.prerank import only
 from recray.ranking.slate import slate, weigh
-from recray.recommend import N_HISTORY
+from recray.recommend import N_HISTORY, n_shown
 from recray.schema import Candidates, Floats, Longs, Page, ProfileKey, ProfileSettings, Requests, Tensors, word
 from recray.serving.asking import Asked, one
 from recray.settings import Settings
@@ -127,14 +128,15 @@ class Monolith:
         requests.region = [asked.region or own.country or self.settings.serving.default_region]
         stage = CandidateStage(items, self.bundle.text, self.bundle.sources, self.settings.sources)
         candidates = stage.generate(requests, profiles)
-        p = self._ranked(requests, profiles, candidates)
+        n_candidates = int((candidates.items >= 0).sum())
+        candidates, p = self._ranked(requests, profiles, candidates)
         scores = weigh(p, items, candidates.items, policy)
         resumed = candidates.ranks[:, :, candidates.sources.index("resume")] > 0
         listed = np.where(resumed & ((candidates.ranks > 0).sum(axis=2) == 1), -np.inf, scores).astype(np.float32)
         about = candidates.items, items, requests.n_items, policy, requests.ids
         chosen = slate(listed, *about, history=profiles.history).positions[0]
         places = chosen[chosen >= 0].astype(np.int64)
-        body: dict[str, Any] = {"recommendation_id": requests.ids[0], "n_candidates": int((candidates.items >= 0).sum())}
+        body: dict[str, Any] = {"recommendation_id": requests.ids[0], "n_candidates": n_candidates}
         if asked.page != word(Page.HOMEPAGE):
             return msgspec.json.encode(body | {"recommendations": self._listed(candidates, scores[0], places)})
         order = np.argsort(-scores[0], kind="stable")
@@ -147,12 +149,17 @@ class Monolith:
         ]
         return msgspec.json.encode(body | {"rows": rows})
 
-    def _ranked(self, requests: Requests, profiles: Profiles, candidates: Candidates) -> Floats:
+    def _ranked(self, requests: Requests, profiles: Profiles, candidates: Candidates) -> tuple[Candidates, Floats]:
         batch = ranker_input(requests, profiles, self.bundle.items, candidates, N_HISTORY)
+        n_kept = n_shown(requests) * self.settings.slate.ranked_per_place
+        if (n_kept < candidates.items.shape[1]).any():
+            # The same first pass: a calibrated list looks far down, and what the pass leaves out is not there to be found.
+            places = self.bundle.preranks["deep"].places(batch, n_kept)
+            candidates, batch = only(candidates, places), batch.at(places)
         n = int((batch.items[0] >= 0).sum())  # padding stands at the end
         given = (batch.user[0], batch.match[0, :n], batch.items[0, :n].astype(np.int64), batch.history[0].astype(np.int64))
         with torch.inference_mode():
-            return np.asarray(self.module(*map(torch.from_numpy, given)).numpy()[None], np.float32)
+            return candidates, np.asarray(self.module(*map(torch.from_numpy, given)).numpy()[None], np.float32)
 
     def _listed(self, candidates: Candidates, scores: Floats, places: Longs) -> list[dict[str, Any]]:
         items = self.bundle.items
