@@ -64,11 +64,12 @@ class LocalCandidates:
     async def candidates(
         self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool, counted: Counted | None = None
     ) -> Candidates:
-        """Candidates by the sources of one bundle; computed off the event loop, which NumPy and torch let run meanwhile."""
+        """Candidates by the sources of one bundle, with the event loop's own thread (decision 0021)."""
         bundle = await self.shelf.held(bundle_id)
         made_at, sources = await self.live.of(bundle, counted) if self.live else (NOT_COUNTED, bundle.sources)
         stage = CandidateStage(bundle.items, bundle.text, sources, self.settings)
-        found = await asyncio.to_thread(stage.generate, requests, profiles, trace=trace)
+        await asyncio.sleep(0)  # whatever arrived is taken in before the loop is busy
+        found = stage.generate(requests, profiles, trace=trace)
         found.counted = made_at
         return found
 
@@ -96,7 +97,8 @@ class LocalRanking:
         rankers = (await self.shelf.held(bundle_id)).rankers
         if ranker not in rankers:
             raise StageError(f"bundle {bundle_id} has no ranker {ranker!r}; it has {sorted(rankers)}")
-        p = await asyncio.to_thread(rankers[ranker].predict, batch)
+        await asyncio.sleep(0)  # likewise
+        p = rankers[ranker].predict(batch)
         if not np.isfinite(p).all():
             raise StageError(f"ranker {ranker!r} of bundle {bundle_id} gave values that are not finite")
         return p
