@@ -14,7 +14,8 @@ class Batcher(Generic[Question, Answer]):
     """Collects single questions into batches, answered in their order. State: the queue and the number of batches under way.
 
     Used from one event loop. At most `max_concurrent` batches are under way; whatever arrives meanwhile, up to `max_batch`,
-    is the next batch. `answered` is called with a batch once its answers are on their way to whoever asked.
+    is the next batch. Beside others a batch starts once it is as large as they are on average: the first question that finds
+    room would else go alone. `answered` is called with a batch once its answers are on their way to whoever asked.
     """
 
     answer: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]]
@@ -39,6 +40,8 @@ class Batcher(Generic[Question, Answer]):
 
     def _start(self) -> None:
         while self._waiting and len(self._under_way) < self.max_concurrent:
+            if len(self._waiting) * len(self._under_way) < self._n_asked:
+                return
             batch, self._waiting = self._waiting[: self.max_batch], self._waiting[self.max_batch :]
             self._n_asked += len(batch)
             task = asyncio.ensure_future(self._run(batch))

@@ -278,7 +278,7 @@ class GatewayDeployment:
             parts=parts,
             shelf=shelf,
             store=store,
-            limits=(serving.max_batch, serving.max_concurrent_batches),
+            limits=(serving.max_batch, serving.n_batches),
             events=settings.store,
             now_s=_now_s,
             new_id=_new_id,

@@ -119,14 +119,15 @@ class StageBudgets(Knobs):
 class ServingSettings(Knobs):
     """The Serve application.
 
-    `max_concurrent_batches` are those of a gateway replica: a second one would take from the size of the first.
+    `max_concurrent_batches` are those of a gateway replica. By default one when it computes everything itself, where a second
+    would take from the size of the first, and two when other deployments work for it meanwhile.
     """
 
     topology: Literal["composed", "fused"] = "fused"
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     max_batch: Count = 32
-    max_concurrent_batches: Count = 1
+    max_concurrent_batches: Count | None = None
     most_delay_ms: Annotated[float, Field(gt=0)] = 150.0
     budgets: StageBudgets = StageBudgets()
     breaker_patience: Count = 3
@@ -145,6 +146,11 @@ class ServingSettings(Knobs):
     cache_l1_bytes: Annotated[int, Field(ge=0)] = 64 * 2**20
     cache_profile_bytes: Annotated[int, Field(ge=0)] = 64 * 2**10
     admin_token: str = Field(default="", exclude=True, repr=False)
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of a gateway replica that are under way at a time at most."""
+        return self.max_concurrent_batches or (1 if self.topology == "fused" else 2)
 
 
 class TrafficSettings(Knobs):
