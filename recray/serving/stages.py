@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from recray.settings import Settings, SourceSettings
 from recray.stores.online import OnlineStore, ProfileRecord
 
 _log = logging.getLogger(__name__)
+_TURNS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,12 @@ def _state(record: ProfileRecord) -> ProfileState:
         return ProfileState()
 
 
+async def _arrivals() -> None:
+    """Let the event loop take in what arrived before it is busy: it looks for input, makes a task of a request, starts the task."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+
+
 @dataclass(frozen=True, slots=True)
 class LocalCandidates:
     """The candidate stage over the bundles of this process, with what is watched right now where `live` reads it."""
@@ -68,7 +76,7 @@ class LocalCandidates:
         bundle = await self.shelf.held(bundle_id)
         made_at, sources = await self.live.of(bundle, counted) if self.live else (NOT_COUNTED, bundle.sources)
         stage = CandidateStage(bundle.items, bundle.text, sources, self.settings)
-        await asyncio.sleep(0)  # whatever arrived is taken in before the loop is busy
+        await _arrivals()
         found = stage.generate(requests, profiles, trace=trace)
         found.counted = made_at
         return found
@@ -97,7 +105,7 @@ class LocalRanking:
         rankers = (await self.shelf.held(bundle_id)).rankers
         if ranker not in rankers:
             raise StageError(f"bundle {bundle_id} has no ranker {ranker!r}; it has {sorted(rankers)}")
-        await asyncio.sleep(0)  # likewise
+        await _arrivals()
         p = rankers[ranker].predict(batch)
         if not np.isfinite(p).all():
             raise StageError(f"ranker {ranker!r} of bundle {bundle_id} gave values that are not finite")

@@ -189,7 +189,7 @@ def _rectangles(frame: Frame, left: float, row: int, px_per_ms: float) -> Iterat
         width = child.ms * px_per_ms
         if width >= LEAST_PX:
             colour = "#7fb3d5" if "(recray/" in name else "#f0b27a" if "(ray/" in name or "(uvicorn/" in name else "#d5d8dc"
-            said = escape(name.split(" (")[0])[: max(int(width / 6.8), 0)]
+            said = escape(name.split(" (")[0][: int(width / 6.8)])
             text = f'<text x="{left + 2:.1f}" y="{row * ROW + 12}">{said}</text>' if width > 20 else ""
             yield (
                 f'<g><title>{escape(name)}: {child.ms:.3f} ms</title><rect x="{left:.1f}" y="{row * ROW}" width="{width:.1f}" '
