@@ -56,7 +56,7 @@ def _state(record: ProfileRecord) -> ProfileState:
 
 
 async def _arrivals() -> None:
-    """Let the event loop take in what arrived before it is busy: it looks for input, makes a task of a request, starts the task."""
+    """Let the event loop take in what arrived before it is busy: it finds input, makes a task of it, starts that."""
     for _ in range(_TURNS):
         await asyncio.sleep(0)
 
