@@ -18,6 +18,7 @@ from recray.stores.registry import Registry
 
 _ROWS, _SHOWN = 7, 5
 _WAIT_S = 30.0
+_WORLD = "world"
 
 
 def obtain(settings: Settings, data: str) -> str:
@@ -26,17 +27,19 @@ def obtain(settings: Settings, data: str) -> str:
     if data in lake.names():
         console.print(f"[green]✓[/] [bold]{data}[/] is in the lake already")
         return data
-    try:
-        import_set(settings, data, delivery="simulated")
-    except DataError as problem:
-        from recray.data.ingest import ingest
-        from recray.simulation.world import WorldSettings, build
+    if data != _WORLD:
+        try:
+            import_set(settings, data, delivery="simulated")
+        except DataError as problem:
+            console.print(f"[yellow]{problem}[/]\n[yellow]going on with the synthetic world instead[/]")
+        else:
+            return data
+    from recray.data.ingest import ingest
+    from recray.simulation.world import WorldSettings, build
 
-        console.print(f"[yellow]{problem}[/]\n[yellow]going on with the synthetic world instead[/]")
-        data = "world"
-        with step("simulate world") as say:
-            ingest(lake, data, build(WorldSettings()), report=say)
-    return data
+    with step("simulate world") as say:
+        ingest(lake, _WORLD, build(WorldSettings()), report=say)
+    return _WORLD
 
 
 def show(page: dict[str, Any]) -> None:
@@ -59,7 +62,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def demo(
-        data: Annotated[str, typer.Option(help="Data set.")] = "ml-100k",
+        data: Annotated[str, typer.Option(help="Data set, or world for a synthetic one.")] = "ml-100k",
         exit_: Annotated[bool, typer.Option("--exit", help="Stop after printing the homepage.")] = False,
         again: Annotated[bool, typer.Option("--train", help="Train even if a champion for the data set is there.")] = False,
         scale: ScaleName = None,

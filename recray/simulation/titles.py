@@ -31,7 +31,7 @@ _NOUNS: Final = _words(
     "Valley Voyage Weather Window Carnival Detective Empire Forest Guest Hotel Jury Lighthouse Machine Night Opera",
     "Planet Question Railway Storm Theatre Verdict",
 )
-_PATTERNS: Final = ("The {a} {n}", "{a} {n}", "The {n} of {m}", "A {a} {n}", "{n} and {m}", "Beyond the {a} {n}", "{n} in {m}")
+_PATTERNS: Final = ("The {a} {n}", "{a} {n}", "The {n} of {m}", "One {a} {n}", "{n} and {m}", "Beyond the {a} {n}", "{n} in {m}")
 _FIRST: Final = _words(
     "Ana Ben Carla David Elif Femi Grace Hugo Ines Jonas Kenji Lucia Mara Noah Olga Pavel Quinn Rosa Samir Tara",
     "Umut Vera Wei Ximena Yara Zane Amara Bruno Chloe Dario",
@@ -174,7 +174,8 @@ def _names(franchise: NDArray[np.int64], part: NDArray[np.int64], generator: np.
     taken: dict[str, int] = {}
     works = []
     for pattern, adjective, noun, other in picks.tolist():
-        name = _PATTERNS[pattern].format(a=_ADJECTIVES[adjective], n=_NOUNS[noun], m=_NOUNS[other])
+        beside = _NOUNS[(other + (other == noun)) % len(_NOUNS)]
+        name = _PATTERNS[pattern].format(a=_ADJECTIVES[adjective], n=_NOUNS[noun], m=beside)
         taken[name] = times = taken.get(name, 0) + 1
         works.append(name if times == 1 else f"{name}: {_LAST[(times - 2) % len(_LAST)]} {_numeral(times - 2)}".rstrip())
     return [
