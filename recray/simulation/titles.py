@@ -31,7 +31,7 @@ _NOUNS: Final = _words(
     "Valley Voyage Weather Window Carnival Detective Empire Forest Guest Hotel Jury Lighthouse Machine Night Opera",
     "Planet Question Railway Storm Theatre Verdict",
 )
-_PATTERNS: Final = ("The {a} {n}", "{a} {n}", "The {n} of {m}", "One {a} {n}", "{n} and {m}", "Beyond the {a} {n}", "{n} in {m}")
+_PATTERNS: Final = ("The {a} {n}", "{a} {n}", "The {n} of {m}", "My {a} {n}", "{n} and {m}", "Beyond the {a} {n}", "{n} in {m}")
 _FIRST: Final = _words(
     "Ana Ben Carla David Elif Femi Grace Hugo Ines Jonas Kenji Lucia Mara Noah Olga Pavel Quinn Rosa Samir Tara",
     "Umut Vera Wei Ximena Yara Zane Amara Bruno Chloe Dario",

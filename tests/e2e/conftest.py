@@ -16,7 +16,6 @@ import httpx
 import pytest
 
 _PATIENCE_S = 540
-WORLD = Path(__file__).parents[2] / "datasets" / "worlds" / "small.yaml"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def ended(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator[Served]:
-    """The demo on ml-100k, or on the small synthetic world where that set is not at hand."""
+    """The demo on ml-100k, small; or on the synthetic world where that set is not at hand, whole: what a newcomer gets."""
     home = tmp_path_factory.mktemp("home")
     data = "ml-100k" if (data_dir / "ml-100k.zip").exists() else "world"
     port = free_port()
@@ -75,12 +74,10 @@ def served(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator
     environment = os.environ | {
         "RECRAY_SETTINGS": str(settings),
         "RECRAY_HOME": str(home),
-        "RECRAY_SCALE": "smoke",
+        "RECRAY_SCALE": "laptop" if data == "world" else "smoke",
         "RECRAY_PORT": str(port),
         "RECRAY_DATA_DIR": str(data_dir),
     }
-    if data == "world":
-        recray("simulate", "world", str(WORLD), "--name", data, environment=environment)
     log, result = home / "demo.log", home / "page.json"
     command = [sys.executable, "-m", "recray.cli", "demo", "--data", data, "--json", str(result)]
     with log.open("wb") as output:
