@@ -29,10 +29,12 @@ async function health(path) {
 
 function detail(data) {
   if (!data || typeof data !== "object") return String(data || "");
-  const word = (value) => (value && typeof value === "object" ? JSON.stringify(value) : String(value));
-  return Object.entries(data)
-    .map(([name, value]) => `${name} ${word(value)}`)
-    .join(", ");
+  const nested = ([, value]) => value && typeof value === "object";
+  const words = (entries) => entries.map(([name, value]) => `${name.replaceAll("_", " ")} ${value ?? "none"}`).join(", ");
+  const facts = Object.entries(data);
+  const lines = facts.filter(nested).map(([name, inner]) => [name, words(Object.entries(inner))]);
+  return [words(facts.filter((fact) => !nested(fact))), ...lines.filter(([, said]) => said).map((line) => line.join(": "))]
+    .join("\n");
 }
 
 async function readMetrics() {

@@ -29,7 +29,8 @@ function dataWords({ window, data }) {
   return facts.map(([name, value]) => {
     if (name.endsWith("_s")) return `${spoken(name.slice(0, -2))} ${new Date(value * 1000).toISOString().slice(0, 10)}`;
     if (name.startsWith("n_")) return `${number(value)} ${spoken(name.slice(2))}`;
-    return `${spoken(name)} ${typeof value === "object" ? Object.values(value).join(" to ") : value}`;
+    // A synthetic world says in its source with which settings it was made, as JSON.
+    return `${spoken(name)} ${typeof value === "object" ? Object.values(value).join(" to ") : String(value).split(" {")[0]}`;
   });
 }
 
