@@ -1,5 +1,8 @@
 """`recray bench`: measurements that anyone can repeat, each by the file that holds it."""
 
+import signal
+from types import FrameType
+
 import typer
 
 from recray.cli.bench_curves import register_curves
@@ -14,8 +17,9 @@ from recray.cli.bench_session import register_session
 
 def register(app: typer.Typer) -> None:
     """Add the group and its commands."""
-    group = typer.Typer(help="Measure and write JSON.", no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True)
     app.add_typer(group, name="bench")
+    group.callback()(_ends_what_it_started)
     register_quality(group)
     register_curves(group)
     register_serve(group)
@@ -24,3 +28,13 @@ def register(app: typer.Typer) -> None:
     register_freshness(group)
     register_session(group)
     register_parity(group)
+
+
+def _ends_what_it_started() -> None:
+    """Measure and write JSON."""
+    # By default SIGTERM ends Python at once, and applications that were started to be measured would go on for good.
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

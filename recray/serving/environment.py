@@ -53,6 +53,8 @@ HAPROXY_FILES: Final = {
     "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
     "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
 }
+FALLBACK_PORTS: Final = ("RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT")
+"""Where HAProxy turns while there is no replica. Ray's are fixed and shared: either of two applications would answer."""
 _REPLICAS: Final = {"HTTP": range(30_000, 35_000), "GRPC": range(40_000, 45_000)}
 """Above the ports of Ray's workers."""
 _BLOCK: Final = 100
@@ -64,11 +66,11 @@ _RUNNING_CLUSTER: Final = Path("/tmp/ray/ray_current_cluster")  # where `ray sta
 def prepare(environment: MutableMapping[str, str]) -> None:
     """Add what is missing; call before anything imports ray.
 
-    Two applications on one machine do not meet: HAProxy's inner ports are free ones, its files lie in a folder per user, where
-    Ray adds one per node, and replicas listen on a block of ports of the application's own. (They would share theirs with any
-    other application that counts from the same number, and answer each other's requests.) Unless a cluster is joined, Ray
-    listens on loopback and asks for a token that only this process and its children know: what cannot be bound to loopback,
-    and other users of the machine, are kept out by it.
+    Two applications on one machine do not meet: inner ports of HAProxy and of Ray's proxy are free ones, HAProxy's files lie in
+    a folder per user, where Ray adds one per node, and replicas listen on a block of ports of the application's own. (They
+    would share theirs with any other application that counts from the same number, and answer each other's requests.) Unless
+    a cluster is joined, Ray listens on loopback and asks for a token that only this process and its children know: what
+    cannot be bound to loopback, and other users of the machine, are kept out by it.
 
     Raises:
         ConfigError: no port is free.
@@ -89,7 +91,7 @@ def prepare(environment: MutableMapping[str, str]) -> None:
             environment[least] = str(_own_block(ports))
             environment[end] = str(_own_block(ports) + _BLOCK - 1)
     free = free_ports()
-    for name in HAPROXY_PORTS:
+    for name in (*HAPROXY_PORTS, *FALLBACK_PORTS):
         # One that was inherited may be the parent's, whose application goes on.
         if not environment.get(name, "").isdigit() or not is_free(int(environment[name]), ""):
             environment[name] = str(next(free))

@@ -157,6 +157,11 @@ def test_whatever_listens_on_more_than_loopback_is_named_in_the_product(both: li
         assert not unnamed
 
 
+def test_two_applications_share_no_port_so_that_neither_answers_for_the_other(both: list[Served]) -> None:
+    one, two = ({listener.port for listener in served.listeners()} for served in both)
+    assert not one & two
+
+
 def _named(listener: Listener) -> bool:
     if Path(listener.process).name == "haproxy":
         chosen = dict(line.partition("=")[::2] for line in _said(listener.pid, "environ").split("\0"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recray.serving import environment
-from recray.serving.environment import ON_LOOPBACK, prepare
+from recray.serving.environment import FALLBACK_PORTS, ON_LOOPBACK, prepare
 from recray.settings.reach import HAPROXY_PORTS
 
 
@@ -47,15 +47,15 @@ def test_what_is_set_is_left_alone() -> None:
 
 
 def test_two_applications_get_ports_of_their_own_and_a_free_one_that_was_given_stays() -> None:
-    one = prepared()
-    ports = {one[name] for name in HAPROXY_PORTS}
-    assert len(ports) == len(HAPROXY_PORTS)
-    assert {prepared(**one)[name] for name in HAPROXY_PORTS} == ports
-    taken = next(iter(HAPROXY_PORTS))
-    with socket.socket() as other:
-        other.bind(("", int(one[taken])))
-        other.listen()
-        assert prepared(**one)[taken] != one[taken]
+    one, names = prepared(), (*HAPROXY_PORTS, *FALLBACK_PORTS)
+    ports = {one[name] for name in names}
+    assert len(ports) == len(names)
+    assert {prepared(**one)[name] for name in names} == ports
+    for taken in names:
+        with socket.socket() as other:
+            other.bind(("", int(one[taken])))
+            other.listen()
+            assert prepared(**one)[taken] != one[taken]
 
 
 def test_a_process_keeps_its_block_of_ports_to_itself() -> None:
