@@ -39,11 +39,6 @@ def free_port() -> int:
         return port
 
 
-def recray(*arguments: str, environment: dict[str, str]) -> None:
-    """Run a command of recray to its end."""
-    subprocess.run([sys.executable, "-m", "recray.cli", *arguments], env=environment, check=True, timeout=_PATIENCE_S)
-
-
 def started(process: subprocess.Popen[bytes], log: Path, ready: Path) -> None:
     """Wait until a command has written its result, or say why it did not."""
     deadline = time.monotonic() + _PATIENCE_S
