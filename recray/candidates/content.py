@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
-from recray.candidates.dense import DenseTable
+from recray.candidates.clusters import table_of
 from recray.candidates.factors import title_vectors
 from recray.candidates.history import evidence, recency
 from recray.candidates.source import Ask, nothing
@@ -31,7 +31,7 @@ class Content:
         """Take unit `vectors` [n_items, dim] float32 and `appeal` [n_items] float32, which is added to each cosine."""
         self._vectors = vectors
         self._appeal = appeal
-        self._table = DenseTable(vectors, appeal)
+        self._table = table_of(vectors, appeal)
         self._history = history
         self._half_life = half_life
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from recray.candidates.history import Sparse, first_of_each
-from recray.candidates.similar import SimilarTitles
+from recray.candidates.similar import SimilarTitles, seen_titles
 from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.schema import Floats
@@ -31,13 +31,14 @@ def fit(interactions: Interactions, items: Items, config: SourceSettings) -> CoW
     A pair `distance` positions apart counts 1 / distance ahead and half of that backward. The sum is divided by the root of
     both titles' totals, each shrunk, so that neither the popular nor the rare crowd out the rest.
     """
-    pairs = _pairs(interactions, items.n, config.cowatch_window)
+    titles = seen_titles(interactions)
+    pairs = _pairs(interactions, items.n, config.cowatch_window)[titles][:, titles]
     scale = 1 / (pairs.sum(axis=0) + _SHRINKAGE) ** _EXPONENT
 
     def similarity(block: slice) -> Floats:
         return (pairs[block].toarray() * scale[None, :] * scale[block, None]).astype(np.float32)
 
-    return CoWatch.of(similarity, items, config)
+    return CoWatch.of(similarity, titles, items, config)
 
 
 def _pairs(interactions: Interactions, n_items: int, window: int) -> Sparse:

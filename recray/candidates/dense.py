@@ -30,6 +30,18 @@ def _allowed(eligible: Bools, rows: Longs, n: int) -> Any:
     return allowed.reshape((len(rows), -1, TILE))
 
 
+def packed(vectors: Floats, offset: Floats) -> Tables:
+    """Vectors [n, dim] and their offsets [n] in tiles; what fills the last tile up has an offset of -inf."""
+    n, dim = vectors.shape
+    n_tiles, width = -(-n // TILE), -(-dim // _LANES) * _LANES
+    padded = np.zeros((n_tiles * TILE, width), np.float32)
+    padded[:n, :dim] = vectors
+    offsets = np.full(n_tiles * TILE, -np.inf, np.float32)
+    offsets[:n] = offset
+    tiles = held(halves(padded).reshape(n_tiles, TILE, width).transpose(0, 2, 1), np.uint16)
+    return tiles, offsets.reshape(n_tiles, TILE)
+
+
 class DenseTable:
     """Vectors of n titles as bfloat16, in tiles [n_tiles, dim, TILE] so that a batch's products stream through memory once.
 
@@ -38,16 +50,8 @@ class DenseTable:
 
     def __init__(self, vectors: Floats, offset: Floats | None = None) -> None:
         """Take `vectors` [n, dim] and what is added to each title's score, `offset` [n]; -inf keeps a title out for good."""
-        n, dim = vectors.shape
-        self.n = n
-        self._dim = dim
-        n_tiles, width = -(-n // TILE), -(-dim // _LANES) * _LANES
-        padded = np.zeros((n_tiles * TILE, width), np.float32)
-        padded[:n, :dim] = vectors
-        self._tiles = held(halves(padded).reshape(n_tiles, TILE, width).transpose(0, 2, 1), np.uint16)
-        offsets = np.full(n_tiles * TILE, -np.inf, np.float32)
-        offsets[:n] = 0 if offset is None else offset
-        self._offset = offsets.reshape(n_tiles, TILE)
+        self.n, self._dim = vectors.shape
+        self._tiles, self._offset = packed(vectors, np.zeros(self.n, np.float32) if offset is None else offset)
 
     def best(self, vectors: Floats, asked: Bools, eligible: Bools, k: int) -> Retrieved:
         """The k best eligible titles for each of `vectors` [B, dim] that is `asked` [B]; ties by lower title number."""
@@ -62,7 +66,7 @@ class DenseTable:
 
 @compiled
 def _four(vectors: Any, first: int, table: Tables, tile: int, sums: Any) -> None:
-    """Products of four vectors with a tile, summed in the order of `_one`, into [4 * TILE].
+    """Products of four vectors with a tile, summed in the order of `one_request`, into [4 * TILE].
 
     A sum is read and written once for four products, and what is read of the tile serves four requests. The flat array tells
     the compiler that the four do not overlap.
@@ -90,7 +94,7 @@ def _four(vectors: Any, first: int, table: Tables, tile: int, sums: Any) -> None
 
 
 @compiled
-def _one(vectors: Any, first: int, table: Tables, tile: int, sums: Any) -> None:
+def one_request(vectors: Any, first: int, table: Tables, tile: int, sums: Any) -> None:
     """Products of one vector with a tile into the first [TILE]."""
     tiles, offset = table
     for column in range(TILE):
@@ -130,7 +134,7 @@ def _top_of_tiles(asked: tuple[Floats, Bools], table: Tables, eligible: Bools, o
         for at in range(n_tiles):
             for first in range(0, len(rows), _TOGETHER):
                 if first + 1 == len(rows):
-                    _one(vectors, first, table, begin + at, flat)
+                    one_request(vectors, first, table, begin + at, flat)
                 else:
                     _four(vectors, first, table, begin + at, flat)
                 for place in range(first, min(first + _TOGETHER, len(rows))):

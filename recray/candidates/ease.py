@@ -10,7 +10,7 @@ from recray.candidates.similar import SimilarTitles
 from recray.errors import DataError
 from recray.features.interactions import Interactions
 from recray.features.items import Items
-from recray.schema import Floats, Longs
+from recray.schema import Floats
 from recray.settings import SourceSettings
 
 _BLOCK: Final = 1_024
@@ -40,18 +40,13 @@ def fit(interactions: Interactions, items: Items, config: SourceSettings) -> Eas
     most = np.argsort(-watches, kind="stable")[: config.ease_titles]
     solved = np.sort(most[watches[most] > 0])
     inverse = _inverse(seen[:, solved], config.ease_regularization)
-    place = np.full(items.n, -1, np.int64)
-    place[solved] = np.arange(solved.size)
     # The weight of title i for title j is -P_ij / P_jj.
     scale = -1 / np.diagonal(inverse)
 
     def similarity(block: slice) -> Floats:
-        rows = np.zeros((block.stop - block.start, items.n), np.float32)
-        own: Longs = place[block]
-        rows[np.ix_(own >= 0, solved)] = inverse[own[own >= 0]] * scale
-        return rows
+        return inverse[block] * scale
 
-    return Ease.of(similarity, items, config)
+    return Ease.of(similarity, solved.astype(np.int64), items, config)
 
 
 def _inverse(seen: Sparse, regularization: float) -> Floats:

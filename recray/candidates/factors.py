@@ -7,7 +7,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from recray.candidates.dense import DenseTable
+from recray.candidates.clusters import table_of
 from recray.candidates.history import newest, recency, watched
 from recray.candidates.source import Ask, nothing
 from recray.features.interactions import Interactions
@@ -45,7 +45,7 @@ class Factors:
         self._vectors = vectors
         self._known = known
         self._config = config
-        self._table = DenseTable(vectors, np.where(known, 0, -np.inf).astype(np.float32))
+        self._table = table_of(vectors, np.where(known, 0, -np.inf).astype(np.float32))
         self._fold_in = FoldIn(vectors, config["regularization"], config["alpha"])
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:

@@ -39,8 +39,11 @@ def _maturity(requests: Requests, profiles: Profiles, items: Items) -> Bools | N
 def _kind(requests: Requests, profiles: Profiles, items: Items) -> Bools | None:
     if not requests.kinds.any():
         return None
-    allowed = (requests.kinds[:, None] == 0) | (requests.kinds[:, None] >> np.arange(len(Kind)) & 1).astype(np.bool_)
-    return allowed[:, items.kind]
+    masks = {
+        bits: items.of_kind[[kind for kind in Kind if bits >> kind & 1]].any(axis=0) for bits in set(requests.kinds) if bits
+    }
+    everything = np.ones(items.n, np.bool_)
+    return np.stack([masks.get(bits, everything) for bits in requests.kinds])
 
 
 def _category(requests: Requests, profiles: Profiles, items: Items) -> Bools | None:
@@ -51,9 +54,9 @@ def _category(requests: Requests, profiles: Profiles, items: Items) -> Bools | N
     genre_of = {name.casefold(): column for column, name in enumerate(items.genre_names)}
     for row, category in enumerate(asked):
         if category in genre_of:
-            kept[row] = items.genres[:, genre_of[category]]
+            kept[row] = items.of_genre[genre_of[category]]
         elif category:
-            kept[row] = items.kind == KIND_OF[category] if category in KIND_OF else False
+            kept[row] = items.of_kind[KIND_OF[category]] if category in KIND_OF else False
     return kept
 
 

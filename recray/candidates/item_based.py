@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from recray.candidates.history import watched
-from recray.candidates.similar import SimilarTitles
+from recray.candidates.similar import SimilarTitles, seen_titles
 from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.schema import Floats
@@ -28,7 +28,8 @@ def fit(interactions: Interactions, items: Items, config: SourceSettings) -> Ite
     A viewer of n titles counts 1 / n, so that every viewer says as much in all: someone who watched everything says little
     about any pair.
     """
-    seen = watched(interactions, items.n)
+    titles = seen_titles(interactions)
+    seen = watched(interactions, items.n)[:, titles]
     trust = np.sqrt(1 / np.maximum(np.diff(seen.indptr), 1))
     seen = sparse.csr_array(sparse.diags_array(trust.astype(np.float32)) @ seen)
     by_title = seen.T.tocsr()
@@ -38,4 +39,4 @@ def fit(interactions: Interactions, items: Items, config: SourceSettings) -> Ite
         shared = (by_title[block] @ seen).toarray()
         return (shared / (norm[block, None] * norm[None, :] + SHRINKAGE)).astype(np.float32)
 
-    return ItemBased.of(similarity, items, config)
+    return ItemBased.of(similarity, titles, items, config)

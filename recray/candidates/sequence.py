@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from recray.candidates.dense import DenseTable
+from recray.candidates.clusters import table_of
 from recray.candidates.history import newest
 from recray.candidates.sequence_judge import Judge, Report, best_epoch
 from recray.candidates.sequence_model import Encoder
@@ -28,7 +28,7 @@ class Sequence:
         self._encoder = encoder.cpu().eval().requires_grad_(requires_grad=False)
         self._config = config
         self._last = LastVectors.of(self._encoder)
-        self._table = DenseTable(encoder.outputs.detach().numpy())
+        self._table = table_of(encoder.outputs.detach().numpy())
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles to follow the newest `max_length` of each history; nothing for an empty one."""

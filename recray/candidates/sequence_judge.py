@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from recray.candidates.history import first_of_each
-from recray.candidates.sequence_model import Encoder, product_type
+from recray.candidates.sequence_model import Encoder, autocast
 from recray.candidates.sequence_windows import Windows
 from recray.features.interactions import Interactions
 from recray.schema import Longs
@@ -59,7 +59,7 @@ class Judge:
             titles = torch.from_numpy(batch.titles).to(device)
             last = torch.from_numpy(self.asked.length[chosen] - 2).to(device)
             rows = torch.arange(len(chosen), device=device)
-            with torch.autocast(device.type, product_type(device)):
+            with autocast(device):
                 vectors = encoder(titles, torch.from_numpy(batch.gaps).to(device))[rows, last]
             scores = functional.pad(vectors.float() @ encoder.outputs.T, (0, 1)).scatter(1, titles, -torch.inf)[:, :-1]
             target = torch.from_numpy(batch.targets).to(device)[rows, last][:, None]

@@ -25,6 +25,12 @@ def product_type(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if able else torch.float32
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """The context in which matrices are multiplied in `product_type`; torch warns of float32, which needs none."""
+    kind = product_type(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=kind is torch.bfloat16)
+
+
 class Dropout(nn.Module):
     """Zeroes a share of values while training, in steps of 1/256. On a CPU by random bytes: torch's own takes twice as long."""
 

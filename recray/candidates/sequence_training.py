@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recray.candidates.sequence_model import Encoder, product_type
+from recray.candidates.sequence_model import Encoder, autocast, product_type
 from recray.candidates.sequence_windows import Windows
 from recray.schema import Longs
 from recray.settings import SequenceSettings
@@ -37,7 +37,7 @@ def train(encoder: Encoder, seen: Windows, config: SequenceSettings, rng: np.ran
             target = torch.from_numpy(batch.targets).to(device)
             valid = target != padding
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, product_type(device)):
+            with autocast(device):
                 vectors = encoder(torch.from_numpy(batch.titles).to(device), torch.from_numpy(batch.gaps).to(device))
             total += _backward(vectors[valid], encoder.outputs, target[valid])
             n_targets += int(valid.sum())

@@ -9,8 +9,9 @@ from recray.candidates import kernels
 from recray.candidates.history import evidence, recency
 from recray.candidates.source import Ask, best, filled, nothing, room
 from recray.features.compiled import held
+from recray.features.interactions import Interactions
 from recray.features.items import Items
-from recray.schema import NO_ITEM, Floats, Ints, Retrieved, Tensors
+from recray.schema import NO_ITEM, Floats, Ints, Longs, Retrieved, Tensors
 from recray.settings import SourceSettings
 
 _BLOCK_CELLS = 4_000_000
@@ -55,17 +56,25 @@ class SimilarTitles:
         return cls(tensors["neighbours"], tensors["weights"], int(config["history"]), float(config["half_life"]))
 
     @classmethod
-    def of(cls, similarity: Callable[[slice], Floats], items: Items, config: SourceSettings) -> Self:
-        """Keep the `n_neighbours` nearest of each title; `similarity` gives rows [block, n_items], 0 where unrelated."""
-        width = min(config.n_neighbours, items.n)
-        neighbours = np.full((items.n, width), NO_ITEM, np.int32)
-        weights = np.zeros((items.n, width), np.float32)
-        height = max(_BLOCK_CELLS // items.n, 1)
-        for start in range(0, items.n, height):
-            block = slice(start, min(start + height, items.n))
+    def of(cls, similarity: Callable[[slice], Floats], titles: Longs, items: Items, config: SourceSettings) -> Self:
+        """Keep the `n_neighbours` nearest of each of `titles` [n] int64, ascending, among those titles; the others have none.
+
+        `similarity` gives rows [block, n], 0 where unrelated: the cost does not depend on titles that nobody watched.
+        """
+        neighbours = np.full((items.n, min(config.n_neighbours, items.n)), NO_ITEM, np.int32)
+        weights = np.zeros(neighbours.shape, np.float32)
+        height = max(_BLOCK_CELLS // max(titles.size, 1), 1)
+        for start in range(0, titles.size, height):
+            block = slice(start, min(start + height, titles.size))
             rows = similarity(block)
             rows[np.arange(len(rows)), np.arange(block.start, block.stop)] = 0  # a title is not its own neighbour
-            found = best(rows, rows > 0, width)
-            neighbours[block] = found.items
-            weights[block] = np.where(found.items >= 0, found.scores, 0)
+            found = best(rows, rows > 0, neighbours.shape[1])
+            width = found.items.shape[1]
+            neighbours[titles[block], :width] = np.where(found.items >= 0, titles[found.items], NO_ITEM)
+            weights[titles[block], :width] = np.where(found.items >= 0, found.scores, 0)
         return cls(neighbours, weights, config.history, config.history_half_life)
+
+
+def seen_titles(interactions: Interactions) -> Longs:
+    """Numbers [n] int64, ascending, of the titles that anyone watched."""
+    return np.unique(interactions.item).astype(np.int64)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from recray.errors import UnknownTitleError
-from recray.schema import Bools, Bytes, Floats, Ints, Longs
+from recray.schema import Bools, Bytes, Floats, Ints, Kind, Longs
 
 N_GENRES: Final = 12
 """Genres that have a column of their own; the others are in the content vector."""
@@ -119,7 +119,31 @@ class Items:
         if not self.region_names:
             return np.ones(self.n, np.bool_)
         number = self.region(region)
-        from_s, until_s = self.available_from_s, self.available_until_s
-        if number == UNKNOWN_REGION:
-            return np.all((from_s <= now_s) & (now_s < until_s), axis=0)
-        return (from_s[number] <= now_s) & (now_s < until_s[number])
+        begin_s, end_s, mask = self._licensed.get(number, (1, 0, None))
+        if mask is None or not begin_s <= now_s < end_s:
+            begin_s, end_s, mask = self._licensed[number] = self._licences(number, now_s)
+        return mask
+
+    def _licences(self, number: int, now_s: int) -> tuple[int, int, Bools]:
+        """What is licensed in a region at a moment, and from when until when that does not change."""
+        own = slice(None) if number == UNKNOWN_REGION else slice(number, number + 1)
+        from_s, until_s = self.available_from_s[own], self.available_until_s[own]
+        edges = np.concatenate((from_s.ravel(), until_s.ravel()))
+        begin_s = int(edges.max(initial=LONG_AGO, where=edges <= now_s))
+        end_s = int(edges.min(initial=FOREVER, where=edges > now_s))
+        return begin_s, end_s, np.all((from_s <= now_s) & (now_s < until_s), axis=0)
+
+    @cached_property
+    def _licensed(self) -> dict[int, tuple[int, int, Bools]]:
+        """By region number: `_licences` as last asked for, so that no request compares a million titles with a clock."""
+        return {}
+
+    @cached_property
+    def of_genre(self) -> Bools:
+        """`genres` by genre [n_genres, n]: the titles of one lie side by side."""
+        return np.ascontiguousarray(self.genres.T)
+
+    @cached_property
+    def of_kind(self) -> Bools:
+        """Titles of each kind [n_kinds, n]."""
+        return np.stack([self.kind == kind for kind in Kind])
