@@ -16,7 +16,7 @@ from recray.schema import Bools, Floats, Ints, Longs, Retrieved
 
 EXACT: Final = 65_536
 """Titles up to which every one is searched: about .3 ms per request, which is less than a source's other work."""
-_EXAMINED: Final = 32_768
+EXAMINED: Final = 32_768
 """Eligible titles whose scores are computed for a request; recall in docs/experiments.md."""
 _TILES_PER_TILE: Final = 4
 """Tiles looked into for each that would do if every title were eligible; what filters leave few of is found less surely."""
@@ -72,7 +72,7 @@ class ClusteredTable:
     into until so many eligible titles were. A request's answer does not depend on what else is in its batch.
     """
 
-    def __init__(self, vectors: Floats, offset: Floats | None = None, examined: int = _EXAMINED) -> None:
+    def __init__(self, vectors: Floats, offset: Floats | None = None, examined: int = EXAMINED) -> None:
         """Take what `DenseTable` takes; titles that -inf keeps out take no place. `examined`: eligible titles per request."""
         self.n, self._dim = vectors.shape
         self._examined = examined

@@ -44,7 +44,7 @@ def fit(interactions: Interactions, items: Items, config: SourceSettings) -> Eas
     scale = -1 / np.diagonal(inverse)
 
     def similarity(block: slice) -> Floats:
-        return inverse[block] * scale
+        return np.asarray(inverse[block] * scale, np.float32)
 
     return Ease.of(similarity, solved.astype(np.int64), items, config)
 
