@@ -5,7 +5,7 @@ run on signed bytes where the processor multiplies those in one step (VNNI, AMX)
 float32, and on float32 elsewhere; what is judged offline is what is served, for both run this code.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
@@ -17,16 +17,14 @@ from recray.features.items import Items
 from recray.features.vectorize import RankerInput, item_matrix
 from recray.ranking import deep_loops
 from recray.ranking.deep_loops import FirstLayer
-from recray.schema import Floats, Ints, Objective, Tensors
+from recray.schema import Floats, Ints, Longs, Objective, Tensors
 
 CLIP: Final = np.float32(5.0)
 """Standardised inputs are cut here: a rare flag must not shout louder than the layer was fitted to hear."""
 _AT_ONCE: Final = 512
-"""Candidates per matrix product: their hidden values stay in the second-level cache."""
-_CHUNK: Final = 128
-"""Rows of a float32 product. A fixed shape makes BLAS sum each row in the same order wherever it stands, so that a batch gives
-bit for bit what its requests give one by one; sums of integers need no such care."""
+"""Candidates of several requests per matrix product: their hidden values stay in the second-level cache."""
 _USER_CHUNK: Final = 8
+"""Rows of a product over users. So few BLAS sums in the same order wherever they stand; of more it may not (AVX2 kernels)."""
 Precision = Literal["auto", "float32", "int8"]
 _Layer = tuple[Floats, Floats]
 
@@ -53,16 +51,14 @@ class Float32Layers:
         """Logits [n, n_objectives] of candidates."""
         hidden = np.empty((n, width), np.float32)
         deep_loops.first_layer(first, hidden)
-        rows = np.zeros((_CHUNK, width), np.float32)
         out = np.empty((n, self.layers[-1][0].shape[1]), np.float32)
-        for start in range(0, n, _CHUNK):
-            part = hidden[start : start + _CHUNK]
-            rows[: len(part)] = part
-            values = rows
+        # A product per request: BLAS sums a row by where it stands and how many there are, which must not depend on the batch.
+        for own in _together(first[0][0], 0):
+            values = hidden[own]
             for weight, bias in self.layers:
                 values = np.maximum(values, 0) @ weight
                 values += bias
-            out[start : start + _CHUNK] = values[: len(part)]
+            out[own] = values
         return out
 
 
@@ -175,8 +171,7 @@ class Kernel:
         match = held(batch.match[request, candidate], np.float32)
         number = held(batch.items[request, candidate], np.int32)
         theirs, first = (self.item_half, self.embedding), (self.first_match, self.match_mean, self.match_scale, CLIP)
-        for start in range(0, len(request), _AT_ONCE):
-            at = slice(start, start + _AT_ONCE)
+        for at in _together(request, _AT_ONCE):
             given = (request[at], number[at], match[at]), about, theirs, first
             logits = self.layers.logits(given, len(number[at]), self.item_half.shape[1])
             # exp overflows to infinity below -88, whose inverse is the zero that is meant
@@ -201,6 +196,16 @@ class Kernel:
         return np.concatenate(
             [padded[start : start + _USER_CHUNK] @ self.first_user for start in range(0, len(padded), _USER_CHUNK)]
         )
+
+
+def _together(request: Longs, most: int) -> Iterator[slice]:
+    """Slices of candidates, whose requests [n] ascend, that hold whole requests: as many as come to `most`, or one."""
+    ends = np.flatnonzero(np.diff(request, append=-1)) + 1
+    start = 0
+    for place, end in enumerate(ends):
+        if place + 1 == len(ends) or ends[place + 1] - start > most:
+            yield slice(start, int(end))
+            start = int(end)
 
 
 def _layers(layers: tuple[_Layer, ...], precision: Precision) -> Float32Layers | Int8Layers:
