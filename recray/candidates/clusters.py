@@ -7,21 +7,21 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from recray.candidates.dense import DenseTable, one_request, packed
-from recray.candidates.selection import TILE, best_keys, key, promising, rank_tile, unpack
+from recray.candidates.dense import DenseTable, one_request, packed, widened
+from recray.candidates.selection import TILE, key, promising, rank_tile, unpack
 from recray.candidates.selection import room as room_for_ranks
 from recray.candidates.source import filled, nothing, room
 from recray.features.compiled import compiled, held
 from recray.schema import Bools, Floats, Ints, Longs, Retrieved
 
-EXACT: Final = 65_536
-"""Titles up to which every one is searched: about .3 ms per request, which is less than a source's other work."""
+EXACT: Final = 150_000
+"""Titles up to which every one is searched: there both ways take the same time (docs/decisions/0022)."""
 EXAMINED: Final = 32_768
 """Eligible titles whose scores are computed for a request; recall in docs/experiments.md."""
 _TILES_PER_TILE: Final = 4
 """Tiles looked into for each that would do if every title were eligible; what filters leave few of is found less surely."""
-_SPREAD: Final = 2.0
-"""Deviations above its mean at which a tile of 128 is expected to have its best score."""
+_SPREAD: Final = 2.6
+"""Deviations above the mean at which the highest of 128 normal values is expected."""
 _SAMPLE: Final = 4_096
 _POWER_STEPS: Final = 6
 _MEANS_STEPS: Final = 3
@@ -74,7 +74,7 @@ class ClusteredTable:
 
     def __init__(self, vectors: Floats, offset: Floats | None = None, examined: int = EXAMINED) -> None:
         """Take what `DenseTable` takes; titles that -inf keeps out take no place. `examined`: eligible titles per request."""
-        self.n, self._dim = vectors.shape
+        self.n, dim = vectors.shape
         self._examined = examined
         added = np.zeros(self.n, np.float32) if offset is None else offset
         known = np.flatnonzero(added > -np.inf)
@@ -87,7 +87,7 @@ class ClusteredTable:
         size = np.diff(begins, append=order.size)[:, None]
         means, spread = _moments(vectors[order], begins, size)
         typical, uneven = _moments(added[order][:, None], begins, size)
-        promise = np.column_stack((means, _SPREAD / np.sqrt(self._dim) * spread)).astype(np.float32)
+        promise = np.column_stack((means, _SPREAD / np.sqrt(dim) * spread)).astype(np.float32)
         self._promise = DenseTable(promise, (typical[:, 0] + _SPREAD * uneven).astype(np.float32))
 
     def best(self, vectors: Floats, asked: Bools, eligible: Bools, k: int) -> Retrieved:
@@ -97,8 +97,7 @@ class ClusteredTable:
         length = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
         every = np.ones((len(vectors), len(self._tiles)), np.bool_)
         likely = self._promise.best(np.concatenate((vectors, length), axis=1), asked, every, self._n_tiles)
-        padded = np.zeros((len(vectors), self._tiles.shape[1]), np.float32)
-        padded[:, : self._dim] = vectors
+        padded = widened(vectors, self._tiles)
         items, scores = room(len(vectors), min(k, self.n, eligible.shape[1]))
         about = (self._tiles, self._offset, self._numbers), self._examined
         _top_of_likely((padded, held(likely.items, np.int32)), about, held(eligible, np.bool_), (items, scores))
@@ -124,8 +123,8 @@ def _top_of_likely(asked: tuple[Floats, Ints], about: tuple[Held, int], eligible
     most = max(likely.shape[1], 1)
     allowed = np.empty((1, most, TILE), np.bool_)
     ranks, peaks, scratch = room_for_ranks(1, most)
-    sums = np.empty(4 * TILE, np.float32)
-    scores, bits = sums.reshape((4, TILE)), sums.view(np.int32).reshape((4, TILE))
+    sums = np.empty(TILE, np.float32)
+    scores, bits = sums.reshape((1, TILE)), sums.view(np.int32).reshape((1, TILE))
     places, keys, looked = np.empty(most * TILE, np.int64), np.empty(most * TILE, np.int64), np.empty(most, np.int64)
     for row in range(len(vectors)):
         n_seen, n_tiles = 0, 0
@@ -147,7 +146,7 @@ def _top_of_likely(asked: tuple[Floats, Ints], about: tuple[Held, int], eligible
         for at in range(size):
             slot, column = places[at] // TILE, places[at] % TILE
             keys[at] = key(ranks[0, slot, column], numbers[looked[slot], column])
-        unpack(best_keys(keys[:size], out[0].shape[1]), out[0][row], out[1][row])
+        unpack(keys[:size], out[0][row], out[1][row])
 
 
 def table_of(vectors: Floats, offset: Floats | None = None) -> DenseTable | ClusteredTable:

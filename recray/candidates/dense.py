@@ -42,6 +42,13 @@ def packed(vectors: Floats, offset: Floats) -> Tables:
     return tiles, offsets.reshape(n_tiles, TILE)
 
 
+def widened(vectors: Floats, tiles: Any) -> Floats:
+    """Vectors of requests [B, dim] as wide as those in tiles [n_tiles, width, TILE], with zeros."""
+    padded = np.zeros((len(vectors), tiles.shape[1]), np.float32)
+    padded[:, : vectors.shape[1]] = vectors
+    return padded
+
+
 class DenseTable:
     """Vectors of n titles as bfloat16, in tiles [n_tiles, dim, TILE] so that a batch's products stream through memory once.
 
@@ -50,15 +57,14 @@ class DenseTable:
 
     def __init__(self, vectors: Floats, offset: Floats | None = None) -> None:
         """Take `vectors` [n, dim] and what is added to each title's score, `offset` [n]; -inf keeps a title out for good."""
-        self.n, self._dim = vectors.shape
+        self.n = len(vectors)
         self._tiles, self._offset = packed(vectors, np.zeros(self.n, np.float32) if offset is None else offset)
 
     def best(self, vectors: Floats, asked: Bools, eligible: Bools, k: int) -> Retrieved:
         """The k best eligible titles for each of `vectors` [B, dim] that is `asked` [B]; ties by lower title number."""
         if not min(k, self.n, eligible.shape[1]):
             return nothing(len(vectors))
-        padded = np.zeros((len(vectors), self._tiles.shape[1]), np.float32)
-        padded[:, : self._dim] = vectors
+        padded = widened(vectors, self._tiles)
         items, scores = room(len(vectors), min(k, self.n, eligible.shape[1]))
         _top_of_tiles((padded, asked), (self._tiles, self._offset), held(eligible, np.bool_), (items, scores))
         return filled(items, scores)

@@ -119,22 +119,24 @@ class Items:
         if not self.region_names:
             return np.ones(self.n, np.bool_)
         number = self.region(region)
-        begin_s, end_s, mask = self._licensed.get(number, (1, 0, None))
-        if mask is None or not begin_s <= now_s < end_s:
-            begin_s, end_s, mask = self._licensed[number] = self._licences(number, now_s)
-        return mask
+        known = self._licensed.get(number)
+        if known is None or now_s not in known[0]:
+            known = self._licensed[number] = self._licences(number, now_s)
+        return known[1]
 
-    def _licences(self, number: int, now_s: int) -> tuple[int, int, Bools]:
-        """What is licensed in a region at a moment, and from when until when that does not change."""
+    def _licences(self, number: int, now_s: int) -> tuple[range, Bools]:
+        """The moments around one within which nothing begins or ends in a region, and what is licensed meanwhile, read-only."""
         own = slice(None) if number == UNKNOWN_REGION else slice(number, number + 1)
         from_s, until_s = self.available_from_s[own], self.available_until_s[own]
         edges = np.concatenate((from_s.ravel(), until_s.ravel()))
         begin_s = int(edges.max(initial=LONG_AGO, where=edges <= now_s))
         end_s = int(edges.min(initial=FOREVER, where=edges > now_s))
-        return begin_s, end_s, np.all((from_s <= now_s) & (now_s < until_s), axis=0)
+        mask = np.all((from_s <= now_s) & (now_s < until_s), axis=0)
+        mask.setflags(write=False)
+        return range(begin_s, end_s), mask
 
     @cached_property
-    def _licensed(self) -> dict[int, tuple[int, int, Bools]]:
+    def _licensed(self) -> dict[int, tuple[range, Bools]]:
         """By region number: `_licences` as last asked for, so that no request compares a million titles with a clock."""
         return {}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recray.errors import UnknownTitleError
-from recray.features.items import FOREVER, LONG_AGO, N_GENRES, UNKNOWN_REGION
+from recray.features.items import FOREVER, LONG_AGO, N_GENRES, UNKNOWN_REGION, Items
 
 
 def test_title_is_found_by_its_content_id(world: Any) -> None:
@@ -21,12 +21,26 @@ def test_unknown_title_is_refused_with_what_to_do(world: Any) -> None:
         world.catalogue().number("nope")
 
 
-def licensed(world: Any, region: str | None, now_s: int) -> list[bool]:
-    items = world.catalogue(3)
+def with_licences(world: Any) -> Items:
+    items: Items = world.catalogue(3)
     items.region_names = ("US", "FR")
     items.available_from_s = np.array([[LONG_AGO, 100, LONG_AGO], [LONG_AGO, LONG_AGO, FOREVER]])
     items.available_until_s = np.array([[FOREVER, 200, FOREVER], [FOREVER, FOREVER, FOREVER]])
-    return items.licensed(region, now_s).tolist()
+    return items
+
+
+def licensed(world: Any, region: str | None, now_s: int) -> list[bool]:
+    return with_licences(world).licensed(region, now_s).tolist()
+
+
+def test_licences_asked_for_again_are_those_of_that_moment_whatever_was_asked_before(world: Any) -> None:
+    items = with_licences(world)
+    moments = [150, 199, 200, 199, 100, 99, 5_000, 100, 150, -1]
+    for now_s in moments:
+        for region in ("US", "FR", None, "US"):
+            assert items.licensed(region, now_s).tolist() == licensed(world, region, now_s), (region, now_s)
+    with pytest.raises(ValueError, match="read-only"):
+        items.licensed("US", 150)[0] = True
 
 
 def test_without_licences_everything_may_be_shown_everywhere(world: Any) -> None:
