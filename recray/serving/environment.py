@@ -27,6 +27,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",
     # A replica that hangs is asked no more after two checks that were not answered within a second.
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+    # On a busy machine a proxy takes longer than Ray's 5 s to start; it was killed for that, and the application with it.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     # Three checks that fail, and HAProxy itself is started anew.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
