@@ -38,7 +38,7 @@ def fit(interactions: Interactions, items: Items, config: SourceSettings) -> CoW
     def similarity(block: slice) -> Floats:
         return (pairs[block].toarray() * scale[None, :] * scale[block, None]).astype(np.float32)
 
-    return CoWatch.of(similarity, titles, items, config)
+    return CoWatch.of(similarity, titles, config)
 
 
 def _pairs(interactions: Interactions, n_items: int, window: int) -> Sparse:

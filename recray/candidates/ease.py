@@ -46,7 +46,7 @@ def fit(interactions: Interactions, items: Items, config: SourceSettings) -> Eas
     def similarity(block: slice) -> Floats:
         return np.asarray(inverse[block] * scale, np.float32)
 
-    return Ease.of(similarity, solved.astype(np.int64), items, config)
+    return Ease.of(similarity, solved.astype(np.int64), config)
 
 
 def _inverse(seen: Sparse, regularization: float) -> Floats:

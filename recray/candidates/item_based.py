@@ -39,4 +39,4 @@ def fit(interactions: Interactions, items: Items, config: SourceSettings) -> Ite
         shared = (by_title[block] @ seen).toarray()
         return (shared / (norm[block, None] * norm[None, :] + SHRINKAGE)).astype(np.float32)
 
-    return ItemBased.of(similarity, titles, items, config)
+    return ItemBased.of(similarity, titles, config)

@@ -65,13 +65,14 @@ def _best_touched(total: Any, n_touched: int, eligible: Any, space: Any, out: tu
 
 @compiled
 def beside(
-    history: Ints, weight: Floats, neighbours: Ints, given: Floats, eligible: Bools, out: tuple[Ints, Floats, Ints]
+    asked: tuple[Ints, Ints, Floats], neighbours: Ints, given: Floats, eligible: Bools, out: tuple[Ints, Floats, Ints]
 ) -> None:
-    """Sums of what each title of a history [B, H] gives its neighbours; the best into out = (items, scores, seeds) [B, k].
+    """Sums of what each title of a history gives its neighbours; the best into out = (items, scores, seeds) [B, k].
 
-    `neighbours` [n, m] with their `given` [n, m], which is 0 where padded. A seed is the title that gave most, the newest
-    where several did.
+    asked = (titles, their rows of `neighbours`, their weights) [B, H], a row below 0 where there is none. `neighbours` [r, m]
+    with their `given` [r, m], which is 0 where padded. A seed is the title that gave most, the newest where several did.
     """
+    history, rows, weight = asked
     items, found, seeds = out
     n = eligible.shape[1]
     total, space = np.zeros(n, np.float64), workspace(min(n, history.shape[1] * neighbours.shape[1]) + 1)
@@ -79,10 +80,10 @@ def beside(
     slot_of, most = np.zeros(n, np.int32), np.empty(items.shape[1] + 1, np.float32)
     for row in range(len(history)):
         n_touched = 0
-        for place in np.flatnonzero(history[row] >= 0):
-            title, times = history[row, place], weight[row, place]
+        for place in np.flatnonzero(rows[row] >= 0):
+            line, times = rows[row, place], weight[row, place]
             for column in range(neighbours.shape[1]):
-                item, share = neighbours[title, column], given[title, column] * times
+                item, share = neighbours[line, column], given[line, column] * times
                 if share > 0 and item < n:
                     n_touched = _add(total, space[2], n_touched, item, share)
         size = _best_touched(total, n_touched, eligible[row], space, (items[row], found[row]))
@@ -91,12 +92,12 @@ def beside(
         for slot in range(size):
             slot_of[items[row, slot]] = slot + 1
         # Only now is it known whose seeds are asked for.
-        for place in np.flatnonzero(history[row] >= 0):
-            title, times = history[row, place], weight[row, place]
+        for place in np.flatnonzero(rows[row] >= 0):
+            line, times = rows[row, place], weight[row, place]
             for column in range(neighbours.shape[1]):
-                item, share = neighbours[title, column], given[title, column] * times
+                item, share = neighbours[line, column], given[line, column] * times
                 if item < n and share > most[slot_of[item]]:
-                    most[slot_of[item]], seeds[row, slot_of[item] - 1] = share, title
+                    most[slot_of[item]], seeds[row, slot_of[item] - 1] = share, history[row, place]
         for slot in range(size):
             slot_of[items[row, slot]] = 0
 

@@ -26,42 +26,50 @@ class SimilarTitles:
 
     name: ClassVar[str]
 
-    def __init__(self, neighbours: Ints, weights: Floats, history: int, half_life: float) -> None:
-        """Take `neighbours` [n_items, m] int32 padded with NO_ITEM and their `weights` [n_items, m] float32, 0 where padded."""
+    def __init__(self, titles: Ints, neighbours: Ints, weights: Floats, history: int, half_life: float) -> None:
+        """Take the `neighbours` [n, m] int32 of each of `titles` [n] int32, ascending, and their `weights` [n, m] float32.
+
+        Neighbours are title numbers, padded with NO_ITEM, whose weight is 0. Other titles of the catalogue have none.
+        """
+        self._titles = held(titles, np.int32)
         self._neighbours = held(neighbours, np.int32)
         self._weights = held(weights, np.float32)
         self._history = history
         self._half_life = half_life
+        self._row_of = np.full(int(titles.max(initial=-1)) + 1, -1, np.int32)
+        self._row_of[titles] = np.arange(len(titles))
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible neighbours of what was watched; nothing for an empty history."""
-        history = evidence(ask, self._history, len(self._neighbours))
-        if not (history >= 0).any():
+        history = evidence(ask, self._history, len(self._row_of))
+        rows = np.where(history >= 0, self._row_of[history], np.int32(-1)) if self._row_of.size else history
+        if not (rows >= 0).any():
             return nothing(len(history))
         items, scores = room(len(history), min(k, ask.eligible.shape[1]))
         seeds = np.full(items.shape, NO_ITEM, np.int32)
-        weight = recency(history, self._half_life)
+        asked = held(history, np.int32), held(rows, np.int32), recency(history, self._half_life)
         eligible = held(ask.eligible, np.bool_)
-        kernels.beside(history, weight, self._neighbours, self._weights, eligible, (items, scores, seeds))
+        kernels.beside(asked, self._neighbours, self._weights, eligible, (items, scores, seeds))
         return filled(items, scores, seeds)
 
     def tensors(self) -> Tensors:
-        return {"neighbours": self._neighbours, "weights": self._weights}
+        return {"titles": self._titles, "neighbours": self._neighbours, "weights": self._weights}
 
     def config(self) -> dict[str, Any]:
         return {"history": self._history, "half_life": self._half_life}
 
     @classmethod
     def restore(cls, tensors: Tensors, config: dict[str, Any], items: Items) -> Self:
-        return cls(tensors["neighbours"], tensors["weights"], int(config["history"]), float(config["half_life"]))
+        about = int(config["history"]), float(config["half_life"])
+        return cls(tensors["titles"], tensors["neighbours"], tensors["weights"], *about)
 
     @classmethod
-    def of(cls, similarity: Callable[[slice], Floats], titles: Longs, items: Items, config: SourceSettings) -> Self:
+    def of(cls, similarity: Callable[[slice], Floats], titles: Longs, config: SourceSettings) -> Self:
         """Keep the `n_neighbours` nearest of each of `titles` [n] int64, ascending, among those titles; the others have none.
 
-        `similarity` gives rows [block, n], 0 where unrelated: the cost does not depend on titles that nobody watched.
+        `similarity` gives rows [block, n], 0 where unrelated: neither cost nor memory depend on titles that nobody watched.
         """
-        neighbours = np.full((items.n, min(config.n_neighbours, items.n)), NO_ITEM, np.int32)
+        neighbours = np.full((titles.size, min(config.n_neighbours, titles.size)), NO_ITEM, np.int32)
         weights = np.zeros(neighbours.shape, np.float32)
         height = max(_BLOCK_CELLS // max(titles.size, 1), 1)
         for start in range(0, titles.size, height):
@@ -70,9 +78,9 @@ class SimilarTitles:
             rows[np.arange(len(rows)), np.arange(block.start, block.stop)] = 0  # a title is not its own neighbour
             found = best(rows, rows > 0, neighbours.shape[1])
             width = found.items.shape[1]
-            neighbours[titles[block], :width] = np.where(found.items >= 0, titles[found.items], NO_ITEM)
-            weights[titles[block], :width] = np.where(found.items >= 0, found.scores, 0)
-        return cls(neighbours, weights, config.history, config.history_half_life)
+            neighbours[block, :width] = np.where(found.items >= 0, titles[found.items], NO_ITEM)
+            weights[block, :width] = np.where(found.items >= 0, found.scores, 0)
+        return cls(titles.astype(np.int32), neighbours, weights, config.history, config.history_half_life)
 
 
 def seen_titles(interactions: Interactions) -> Longs:

@@ -6,7 +6,7 @@ truncated SVD [Halko2011].
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final
 
@@ -19,28 +19,31 @@ from threadpoolctl import threadpool_limits
 
 from recray.schema import Floats
 
-_Row = dict[str, Any]
 _WORD: Final = re.compile(r"[^\W\d_]{3,}")
 _N_CAST: Final = 10
 """Billed names beyond these are in too many scenes of too many titles to say what a title is like."""
 
 
-def _plot(row: _Row) -> list[str]:
-    return [word for word in _WORD.findall((row["synopsis"] or "").casefold()) if word not in ENGLISH_STOP_WORDS]
+def _plot(synopsis: str | None) -> list[str]:
+    return [word for word in _WORD.findall((synopsis or "").casefold()) if word not in ENGLISH_STOP_WORDS]
 
 
 def _one(value: object) -> list[str]:
     return [] if value is None else [str(value)]
 
 
-_FIELDS: Final[tuple[tuple[float, Callable[[_Row], Iterable[str]]], ...]] = (
-    (1.0, lambda row: row["genres"] or ()),
-    (0.5, lambda row: row["directors"] or ()),
-    (0.5, lambda row: (row["cast"] or ())[:_N_CAST]),
-    (0.3, lambda row: row["countries"] or ()),
-    (0.3, lambda row: _one(row["original_language"])),
-    (0.4, lambda row: _one(row["release_date"] and row["release_date"].year // 10)),
-    (0.6, _plot),
+def _several(values: list[str] | None) -> list[str]:
+    return values or []
+
+
+_FIELDS: Final[tuple[tuple[float, str, Callable[[Any], list[str]]], ...]] = (
+    (1.0, "genres", _several),
+    (0.5, "directors", _several),
+    (0.5, "cast", lambda names: _several(names)[:_N_CAST]),
+    (0.3, "countries", _several),
+    (0.3, "original_language", _one),
+    (0.4, "release_date", lambda date: _one(date and date.year // 10)),
+    (0.6, "synopsis", _plot),
 )
 _KIND_WEIGHT: Final = 0.4
 _NEGLIGIBLE: Final = 1e-6
@@ -52,13 +55,12 @@ def content_vectors(titles: pa.Table, dim: int, seed: int) -> Floats:
     Each field is a unit TF-IDF row times its weight, genres heaviest. A title that shares no word but its kind with another
     gets a zero row. Where the catalogue spans fewer than `dim` directions, the columns left over are zero.
     """
-    fields = ["genres", "directors", "cast", "countries", "original_language", "release_date", "synopsis"]
-    rows = titles.select(fields).to_pylist()
-    blocks = [weight * _weighted([list(words(row)) for row in rows]) for weight, words in _FIELDS]
+    # A column at a time: a million titles as Python rows would be gigabytes.
+    blocks = [weight * _weighted([words(value) for value in titles[field].to_pylist()]) for weight, field, words in _FIELDS]
     known = np.any([np.diff(block.indptr) for block in blocks], axis=0)
     kinds = _KIND_WEIGHT * _weighted([_one(kind) for kind in titles["kind"].to_pylist()])
     matrix = sparse.hstack([*blocks, kinds], format="csr", dtype=np.float64)
-    vectors = np.zeros((len(rows), dim), np.float32)
+    vectors = np.zeros((titles.num_rows, dim), np.float32)
     if known.any():
         reduced = _reduced(matrix[known], dim, seed)
         length = np.linalg.norm(reduced, axis=1, keepdims=True)

@@ -33,7 +33,7 @@ def table(rows: dict[int, dict[int, float]], history: int = 50, half_life: float
     for title, beside in rows.items():
         neighbours_[title, : len(beside)] = list(beside)
         weights[title, : len(beside)] = list(beside.values())
-    return SimilarTitles(neighbours_, weights, history, half_life)
+    return SimilarTitles(np.arange(10, dtype=np.int32), neighbours_, weights, history, half_life)
 
 
 def test_similar_titles_sum_discounted_neighbours_and_name_the_strongest_as_seed(items: Items) -> None:
@@ -42,6 +42,14 @@ def test_similar_titles_sum_discounted_neighbours_and_name_the_strongest_as_seed
     assert got.items.tolist() == [[5, 7, 6]]
     np.testing.assert_allclose(got.scores[0, :3], [0.8 + 0.5, 0.3, 0.1], rtol=1e-6)
     assert got.seeds.tolist() == [[1, 1, 0]]
+
+
+def test_titles_without_neighbours_take_no_rows_and_answer_nothing(items: Items) -> None:
+    beside, given = np.array([[5, 6], [7, NO_ITEM]], np.int32), np.array([[1.0, 0.2], [0.6, 0.0]], np.float32)
+    source = SimilarTitles(np.array([2, 6], np.int32), beside, given, 50, 1.0)
+    found = source.retrieve(ask_for(items, [[6, 3, 2], [3, 9], [2, 6]]), 3)
+    assert found.items.tolist() == [[5, 7], [NO_ITEM] * 2, [7, 5]]
+    assert found.seeds.tolist() == [[2, 6], [NO_ITEM] * 2, [6, 2]]
 
 
 def test_of_equal_contributions_the_newer_title_is_the_seed(items: Items) -> None:
@@ -109,8 +117,8 @@ def test_ease_serves_the_positive_weights_of_a_regression_on_all_other_titles(it
     weights = ridge(histories, 10, 3.0)
     served = np.zeros((10, 10))
     held = source.tensors()
-    for title, beside in enumerate(held["neighbours"]):
-        served[title, beside[beside >= 0]] = held["weights"][title, beside >= 0]
+    for title, beside, given in zip(held["titles"], held["neighbours"], held["weights"], strict=True):
+        served[title, beside[beside >= 0]] = given[beside >= 0]
     np.testing.assert_allclose(served, np.where(weights > 0, weights, 0), atol=2e-5)
     assert (weights < -0.01).any()
 
@@ -120,9 +128,9 @@ def test_ease_is_solved_for_the_most_watched_titles_only(items: Items) -> None:
     few = CONFIG.model_copy(update={"ease_regularization": 1.0, "ease_titles": 3})
     held = ease.fit(interactions_of(histories, 10), items, few).tensors()
     assert sorted(set(held["neighbours"].ravel().tolist())) == [NO_ITEM, 1, 3, 7]
-    assert not held["weights"][[0, 2, 4, 5, 6, 8, 9]].any()
+    assert held["titles"].tolist() == [1, 3, 7]
     kept = [[title for title in history if title != 2] for history in histories]
-    np.testing.assert_allclose(held["weights"][1].max(), ridge(kept, 10, 1.0)[1].max(), rtol=1e-4)
+    np.testing.assert_allclose(held["weights"][0].max(), ridge(kept, 10, 1.0)[1].max(), rtol=1e-4)
 
 
 def test_neighbours_keep_no_more_references_than_asked_and_no_short_ones(items: Items) -> None:
