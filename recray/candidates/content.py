@@ -1,10 +1,12 @@
 """Titles whose content resembles what was watched, judged by what content means to viewers; new titles included."""
 
+from functools import cached_property
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
-from recray.candidates.clusters import table_of
+from recray.candidates.clusters import ClusteredTable, table_of
+from recray.candidates.dense import DenseTable
 from recray.candidates.factors import title_vectors
 from recray.candidates.history import evidence, recency
 from recray.candidates.source import Ask, nothing
@@ -31,9 +33,13 @@ class Content:
         """Take unit `vectors` [n_items, dim] float32 and `appeal` [n_items] float32, which is added to each cosine."""
         self._vectors = vectors
         self._appeal = appeal
-        self._table = table_of(vectors, appeal)
         self._history = history
         self._half_life = half_life
+
+    @cached_property
+    def _table(self) -> DenseTable | ClusteredTable:
+        """Built when first asked, which the process of a fit never is."""
+        return table_of(self._vectors, self._appeal)
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles; nothing for an empty history. A title without content is judged by appeal alone."""

@@ -1,5 +1,6 @@
 """Matrix factorization of who watched what: implicit ALS [Hu2008], a viewer's vector folded in from the history alone."""
 
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -7,7 +8,8 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from recray.candidates.clusters import table_of
+from recray.candidates.clusters import ClusteredTable, table_of
+from recray.candidates.dense import DenseTable
 from recray.candidates.history import newest, recency, watched
 from recray.candidates.source import Ask, nothing
 from recray.features.interactions import Interactions
@@ -45,8 +47,12 @@ class Factors:
         self._vectors = vectors
         self._known = known
         self._config = config
-        self._table = table_of(vectors, np.where(known, 0, -np.inf).astype(np.float32))
         self._fold_in = FoldIn(vectors, config["regularization"], config["alpha"])
+
+    @cached_property
+    def _table(self) -> DenseTable | ClusteredTable:
+        """Built when first asked, which the process of a fit never is."""
+        return table_of(self._vectors, np.where(self._known, 0, -np.inf).astype(np.float32))
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles that anyone watched; nothing for an empty history."""

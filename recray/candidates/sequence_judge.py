@@ -7,10 +7,11 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from recray.candidates.history import first_of_each
-from recray.candidates.sequence_model import Encoder, autocast
+from recray.candidates.sequence_model import Encoder, autocast, outputs
 from recray.candidates.sequence_windows import Windows
 from recray.features.interactions import Interactions
 from recray.schema import Longs
@@ -46,12 +47,29 @@ class Judge:
         start = np.maximum(rows - max_length, began[rows])
         return cls(Windows(joined.item, joined.at_s, start, rows + 1 - start))
 
+    @classmethod
+    def within(cls, seen: Windows, rng: np.random.Generator) -> "Judge":
+        """Ask for the last title of up to 2,000 of the windows."""
+        chosen = np.sort(rng.permutation(seen.start.size)[:_N_JUDGED])
+        return cls(Windows(seen.item, seen.at_s, seen.start[chosen], seen.length[chosen]))
+
     @torch.no_grad()
     def ndcg(self, encoder: Encoder) -> float:
         """Mean of 1 / log2(1 + rank) of the title watched next, 0 beyond rank 10; NaN without positions."""
         encoder.eval()
-        device, gains = encoder.titles.weight.device, []
-        padding = encoder.titles.num_embeddings - 1
+        table = encoder.table()
+        padding, compared = encoder.titles.num_embeddings - 1, outputs(table).T
+        gains = []
+        for vectors, titles, target in self.asked_of(encoder, table, padding):
+            scores = functional.pad(vectors @ compared, (0, 1)).scatter(1, titles, -torch.inf)[:, :-1]
+            rank = 1 + (scores > scores.gather(1, target[:, None])).sum(dim=1)
+            gains.append(torch.where(rank <= _CUTOFF, 1 / torch.log2(1.0 + rank), 0.0).cpu())
+        return float(torch.cat(gains).mean()) if gains else float("nan")
+
+    @torch.no_grad()
+    def asked_of(self, encoder: Encoder, table: Tensor, padding: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Per batch: the vectors [B, dim] float32 after each prefix, the prefixes [B, L], what follows them [B]."""
+        device = table.device
         order = np.argsort(self.asked.length, kind="stable")
         for start in range(0, order.size, _BATCH):
             chosen = order[start : start + _BATCH]
@@ -60,12 +78,8 @@ class Judge:
             last = torch.from_numpy(self.asked.length[chosen] - 2).to(device)
             rows = torch.arange(len(chosen), device=device)
             with autocast(device):
-                vectors = encoder(titles, torch.from_numpy(batch.gaps).to(device))[rows, last]
-            scores = functional.pad(vectors.float() @ encoder.outputs.T, (0, 1)).scatter(1, titles, -torch.inf)[:, :-1]
-            target = torch.from_numpy(batch.targets).to(device)[rows, last][:, None]
-            rank = 1 + (scores > scores.gather(1, target)).sum(dim=1)
-            gains.append(torch.where(rank <= _CUTOFF, 1 / torch.log2(1.0 + rank), 0.0).cpu())
-        return float(torch.cat(gains).mean()) if gains else float("nan")
+                vectors = encoder(titles, torch.from_numpy(batch.gaps).to(device), table)[rows, last]
+            yield vectors.float(), titles, torch.from_numpy(batch.targets).to(device)[rows, last]
 
 
 def _order(first: Interactions, second: Interactions) -> Longs:

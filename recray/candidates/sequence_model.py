@@ -89,11 +89,18 @@ class Encoder(nn.Module):
 
     With `request_time` a position also knows how long after its title the next one follows, which at the last position is the
     moment of the request.
+
+    With `content` [n_items, c] a title's vector is its own and what its content adds, as in [Volkovs2017] own vectors are left
+    out now and then while training, so that content alone stands for a title that nobody watched.
     """
 
-    def __init__(self, n_items: int, config: SequenceSettings, generator: torch.Generator) -> None:
+    def __init__(
+        self, n_items: int, config: SequenceSettings, generator: torch.Generator, content: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.titles = nn.Embedding(n_items + 1, config.dim)  # the last row stands for padding
+        self.about = None if content is None else nn.Linear(content.shape[1], config.dim, bias=False)
+        self.register_buffer("content", content, persistent=False)
         self.positions = nn.Embedding(config.max_length, config.dim)
         self.gaps = nn.Embedding(N_GAPS, config.dim) if config.request_time else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
@@ -104,25 +111,33 @@ class Encoder(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(weight)
 
-    def forward(self, titles: Tensor, gaps: Tensor) -> Tensor:
+    def forward(self, titles: Tensor, gaps: Tensor, table: Tensor) -> Tensor:
         """Vectors [B, L, dim] float32 of histories [B, L], oldest first, padded at the end, which never reaches what is before.
 
-        `gaps` [B, L] are sizes of the time from each title to what follows (`gap_size`), unread without `request_time`.
+        `gaps` [B, L] are sizes of the time from each title to what follows (`gap_size`), unread without `request_time`;
+        `table` is what `table` gave.
         """
         place = torch.arange(titles.shape[1], device=titles.device)
         back = place[:, None] - place
-        x = self._embedded(titles, gaps)
+        x = self._embedded(titles, gaps, table)
         for block in self.blocks:
             x = block(x, back)
         return functional.normalize(x.float(), dim=-1) / TEMPERATURE
 
-    def _embedded(self, titles: Tensor, gaps: Tensor) -> Tensor:
+    def table(self, own: Tensor | None = None) -> Tensor:
+        """Title vectors [n_items + 1, dim]; `own` [n_items + 1, 1] is 0 for titles whose own vector is left out."""
+        vectors = self.titles.weight if own is None else self.titles.weight * own
+        if self.about is None:
+            return vectors
+        return vectors + functional.pad(self.about(self.content), (0, 0, 0, 1))
+
+    def _embedded(self, titles: Tensor, gaps: Tensor, table: Tensor) -> Tensor:
         scale = self.titles.embedding_dim**0.5
         place = torch.arange(titles.shape[1], device=titles.device)
-        x = self.titles(titles) * scale + self.positions(place)
+        x = functional.embedding(titles, table) * scale + self.positions(place)
         return self.dropout(x if self.gaps is None else x + self.gaps(gaps))
 
-    @property
-    def outputs(self) -> Tensor:
-        """Title vectors [n_items, dim] of length 1 that scores are inner products with."""
-        return functional.normalize(self.titles.weight[:-1], dim=-1)
+
+def outputs(table: Tensor) -> Tensor:
+    """Vectors [n_items, dim] of length 1 that scores are inner products with, of a table of titles."""
+    return functional.normalize(table[:-1], dim=-1)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recray.candidates.sequence_model import Encoder, autocast, product_type
+from recray.candidates.sequence_model import Encoder, autocast, outputs, product_type
 from recray.candidates.sequence_windows import Windows
 from recray.schema import Longs
 from recray.settings import SequenceSettings
@@ -37,13 +37,22 @@ def train(encoder: Encoder, seen: Windows, config: SequenceSettings, rng: np.ran
             target = torch.from_numpy(batch.targets).to(device)
             valid = target != padding
             optimizer.zero_grad(set_to_none=True)
+            table = encoder.table(_own(encoder, config.title_dropout))
             with autocast(device):
-                vectors = encoder(torch.from_numpy(batch.titles).to(device), torch.from_numpy(batch.gaps).to(device))
-            total += _backward(vectors[valid], encoder.outputs, target[valid])
+                vectors = encoder(torch.from_numpy(batch.titles).to(device), torch.from_numpy(batch.gaps).to(device), table)
+            total += _backward(vectors[valid], outputs(table), target[valid])
             n_targets += int(valid.sum())
             optimizer.step()
             schedule.step()
         yield total / max(n_targets, 1)
+
+
+def _own(encoder: Encoder, share: float) -> Tensor | None:
+    """1 for titles whose own vector counts in this step [n_items + 1, 1], 0 for the `share` that content alone stands for."""
+    if encoder.about is None or not share:
+        return None
+    drawn = torch.rand((encoder.titles.num_embeddings, 1), device=encoder.titles.weight.device)
+    return (drawn >= share).float()
 
 
 def _rate(step: int, n_steps: int) -> float:
@@ -63,15 +72,15 @@ def _batches(length: Longs, batch_size: int, rng: np.random.Generator) -> list[L
     return [batches[number] for number in rng.permutation(len(batches))]
 
 
-def _backward(vectors: Tensor, outputs: Tensor, target: Tensor) -> float:
+def _backward(vectors: Tensor, titles: Tensor, target: Tensor) -> float:
     """Summed cross-entropy over all titles; gradients of its mean are left in the parameters.
 
     Logits exist for a chunk of rows at a time, which stays in the cache, and become their own gradient: shares of the softmax
     less 1 at the target. They are of the type in which this device multiplies fastest; sums over rows are float32.
     """
     kind = product_type(vectors.device)
-    held, table = vectors.detach().to(kind), outputs.detach().to(kind)
-    to_vectors, to_outputs = torch.empty_like(held), torch.zeros_like(outputs)
+    held, table = vectors.detach().to(kind), titles.detach().to(kind)
+    to_vectors, to_titles = torch.empty_like(held), torch.zeros_like(titles)
     height = max(_LOGIT_CELLS[held.device.type] // len(table), 1)
     total = torch.zeros((), device=held.device)
     for start in range(0, len(held), height):
@@ -82,7 +91,7 @@ def _backward(vectors: Tensor, outputs: Tensor, target: Tensor) -> float:
         total -= own.clamp(min=torch.finfo(torch.float32).tiny).log().sum()
         share[row, target[part]] = (own - 1).to(kind)
         torch.mm(share, table, out=to_vectors[part])
-        to_outputs += share.T @ held[part]
+        to_titles += share.T @ held[part]
     mean = max(len(held), 1)
-    torch.autograd.backward((vectors, outputs), ((to_vectors.float() / mean).to(vectors.dtype), to_outputs / mean))
+    torch.autograd.backward((vectors, titles), ((to_vectors.float() / mean).to(vectors.dtype), to_titles / mean))
     return float(total)

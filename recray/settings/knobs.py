@@ -56,7 +56,9 @@ class SequenceSettings(Knobs):
     """The causal transformer over a profile's history (SASRec with full cross-entropy).
 
     `learning_rate` is the highest: it is reached in the first steps and falls to nothing at the end of `epochs`.
-    `request_time`: the times of the history and the moment of the request are known to the model.
+    `request_time`: the times of the history and the moment of the request are known to the model. `title_dropout`: share of
+    titles that content alone stands for at each step. `new_share`: least share of starts that is taken to be of titles nobody
+    watched yet.
     """
 
     dim: Count = 64
@@ -69,6 +71,8 @@ class SequenceSettings(Knobs):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     patience: Count = 3
     request_time: bool = True
+    title_dropout: Share = 0.1
+    new_share: Share = 0.02
 
 
 class DeepSettings(Knobs):

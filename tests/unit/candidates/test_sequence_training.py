@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from recray.candidates import sequence_training
-from recray.candidates.sequence_model import Encoder
+from recray.candidates.sequence_model import Encoder, outputs
 from recray.settings import SequenceSettings
 
 NO_GAPS = torch.zeros((1, 1), dtype=torch.int64)
@@ -29,11 +29,11 @@ def test_loss_in_chunks_has_the_gradients_of_the_loss_at_once(monkeypatch: pytes
     gradients = []
     for chunked in (True, False):
         encoder = make_encoder()
-        vectors = encoder(titles, NO_GAPS)[0]
+        vectors = encoder(titles, NO_GAPS, encoder.table())[0]
         if chunked:
-            total = sequence_training._backward(vectors, encoder.outputs, target)
+            total = sequence_training._backward(vectors, outputs(encoder.table()), target)
         else:
-            loss = torch.nn.functional.cross_entropy(vectors @ encoder.outputs.T, target)
+            loss = torch.nn.functional.cross_entropy(vectors @ outputs(encoder.table()).T, target)
             loss.backward()
             assert total == pytest.approx(5 * loss.item(), rel=1e-5)
         gradients.append([weight.grad for weight in encoder.parameters()])
@@ -46,8 +46,8 @@ def test_loss_in_bfloat16_has_nearly_the_gradients_of_float32(monkeypatch: pytes
     for kind in (torch.float32, torch.bfloat16):
         monkeypatch.setattr(sequence_training, "product_type", lambda device, kind=kind: kind)
         encoder = make_encoder()
-        vectors = encoder(torch.tensor([[1, 2, 3, 4, 5]]), NO_GAPS)[0]
-        total = sequence_training._backward(vectors, encoder.outputs, torch.tensor([2, 3, 4, 5, 6]))
+        vectors = encoder(torch.tensor([[1, 2, 3, 4, 5]]), NO_GAPS, encoder.table())[0]
+        total = sequence_training._backward(vectors, outputs(encoder.table()), torch.tensor([2, 3, 4, 5, 6]))
         found.append((total, torch.cat([weight.grad.flatten() for weight in encoder.parameters() if weight.grad is not None])))
     (exact, gradient), (rounded, near) = found
     assert rounded == pytest.approx(exact, rel=0.02)
