@@ -23,6 +23,8 @@ CLIP: Final = np.float32(5.0)
 """Standardised inputs are cut here: a rare flag must not shout louder than the layer was fitted to hear."""
 _AT_ONCE: Final = 512
 """Candidates of several requests per matrix product: their hidden values stay in the second-level cache."""
+MOST_HELD: Final = 150_000
+"""Titles whose halves are held: of 512 float32 each, 300 MB."""
 _USER_CHUNK: Final = 8
 """Rows of a product over users. So few BLAS sums in the same order wherever they stand; of more it may not (AVX2 kernels)."""
 Precision = Literal["auto", "float32", "int8"]
@@ -107,11 +109,42 @@ class Int8Layers:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemHalves:
+    """What titles add to the first layer, bias and absent match features included.
+
+    Held for a catalogue of up to MOST_HELD titles; of a larger one, of which it would take gigabytes, made for the titles of
+    each batch out of `inputs` [n, n_in], the standardised features and the embedding of each title.
+    """
+
+    held: Floats | None
+    inputs: Floats
+    weights: Floats
+    bias: Floats
+
+    @classmethod
+    def of(cls, inputs: Floats, weights: Floats, bias: Floats) -> Self:
+        """Take `inputs` [n, n_in], `weights` [n_in, width] and `bias` [width]."""
+        given = held(inputs, np.float32), held(weights, np.float32), held(bias, np.float32)
+        if len(inputs) > MOST_HELD:
+            return cls(None, *given)
+        return cls(held(inputs @ weights + bias, np.float32), given[0][:0], *given[1:])
+
+    def about(self, titles: Ints, embedding: Floats) -> tuple[Ints, Floats, Floats]:
+        """Rows [R] int32 of the titles [R] in a table of halves [m, width] and in one of embeddings [m, d], and both tables."""
+        if self.held is not None:
+            return titles, self.held, embedding
+        distinct, row = np.unique(titles, return_inverse=True)
+        halves = np.empty((distinct.size, len(self.bias)), np.float32)
+        deep_loops.item_halves(held(self.inputs[distinct], np.float32), self.weights, self.bias, halves)
+        return held(row, np.int32), halves, held(embedding[distinct], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
     """Arrays of one fitted network over one catalogue of n titles; read-only, so any number of threads may share it.
 
-    `embedding` [n, d]; `item_half` [n, width] is what a title adds to the first layer, bias and absent match features
-    included; `first_user` and `first_match` are the other rows of the first layer; `layers` are the later ones.
+    `embedding` [n, d]; `first_user` and `first_match` are the rows of the first layer beside those of titles; `layers` are
+    the later ones.
     """
 
     embedding: Floats
@@ -121,7 +154,7 @@ class Kernel:
     user_scale: Floats
     match_mean: Floats
     match_scale: Floats
-    item_half: Floats
+    item_halves: ItemHalves
     first_user: Floats
     first_match: Floats
     layers: Float32Layers | Int8Layers
@@ -138,9 +171,9 @@ class Kernel:
             mean = tensors["embedding"].mean(axis=0, dtype=np.float64).astype(np.float32)
             embedding = np.concatenate((fitted, np.tile(mean, (items.n - len(fitted), 1))))
             features = standardize(item_matrix(items), tensors["item_mean"], tensors["item_scale"])
-            item_half = np.concatenate((features, embedding), axis=1) @ tensors["first_item"] + tensors["first_bias"]
             absent = standardize(np.zeros_like(tensors["match_mean"]), tensors["match_mean"], tensors["match_scale"])
-            item_half += absent @ tensors["first_match"][:-1]
+            bias = tensors["first_bias"] + absent @ tensors["first_match"][:-1]
+            halves = ItemHalves.of(np.concatenate((features, embedding), axis=1), tensors["first_item"], bias)
             n_later = sum(name.startswith("weight_") for name in tensors)
             layers = tuple((tensors[f"weight_{i}"], tensors[f"bias_{i}"]) for i in range(n_later))
             return cls(
@@ -151,7 +184,7 @@ class Kernel:
                 tensors["user_scale"],
                 held(tensors["match_mean"], np.float32),
                 held(tensors["match_scale"], np.float32),
-                held(item_half, np.float32),
+                halves,
                 tensors["first_user"],
                 held(tensors["first_match"], np.float32),
                 _layers(layers, precision),
@@ -170,10 +203,11 @@ class Kernel:
         about = self._user_half(user), taste
         match = held(batch.match[request, candidate], np.float32)
         number = held(batch.items[request, candidate], np.int32)
-        theirs, first = (self.item_half, self.embedding), (self.first_match, self.match_mean, self.match_scale, CLIP)
+        first = self.first_match, self.match_mean, self.match_scale, CLIP
         for at in _together(request, _AT_ONCE):
-            given = (request[at], number[at], match[at]), about, theirs, first
-            logits = self.layers.logits(given, len(number[at]), self.item_half.shape[1])
+            titles, halves, embedding = self.item_halves.about(number[at], self.embedding)
+            given = (request[at], titles, match[at]), about, (halves, embedding), first
+            logits = self.layers.logits(given, len(titles), halves.shape[1])
             # exp overflows to infinity below -88, whose inverse is the zero that is meant
             with np.errstate(over="ignore"):
                 p[request[at], candidate[at]] = 1 / (1 + np.exp(-logits))

@@ -59,6 +59,23 @@ def _sum(first: FirstLayer, place: int, scratch: Any, total: Any) -> None:
 
 
 @compiled
+def item_halves(inputs: Floats, weights: Floats, bias: Floats, halves: Floats) -> None:
+    """What titles add to the first layer: inputs [m, n_in] times weights [n_in, width], plus bias [width], into [m, width]."""
+    n_in = inputs.shape[1]
+    for row in range(len(inputs)):
+        for column in range(len(bias)):
+            halves[row, column] = bias[column]
+        for at in range(0, n_in - n_in % _AT_ONCE, _AT_ONCE):
+            p, q, r, s = inputs[row, at], inputs[row, at + 1], inputs[row, at + 2], inputs[row, at + 3]
+            a, b, c, d = weights[at], weights[at + 1], weights[at + 2], weights[at + 3]
+            for column in range(len(bias)):
+                halves[row, column] += (p * a[column] + q * b[column]) + (r * c[column] + s * d[column])
+        for at in range(n_in - n_in % _AT_ONCE, n_in):
+            for column in range(len(bias)):
+                halves[row, column] += inputs[row, at] * weights[at, column]
+
+
+@compiled
 def pool(history: Ints, embedding: Floats, attention: tuple[Floats, Any], taste: Floats) -> None:
     """As `Kernel.pool`, into `taste` [B, d] of zeros; attention = (its vector [d], decay)."""
     towards, decay = attention

@@ -9,6 +9,7 @@ import torch
 
 import example_world as world
 from recray.features.vectorize import item_matrix
+from recray.ranking import deep_kernel
 from recray.ranking.deep import DeepRanker, fit
 from recray.ranking.deep_fit import _batch, _statistics
 from recray.ranking.deep_kernel import Kernel, Precision
@@ -34,6 +35,14 @@ def _network(config: DeepSettings = SMALL) -> Network:
     return network.eval()
 
 
+@pytest.fixture(params=["held", "made"])
+def halves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catalogues small enough for the halves of all titles, and ones beyond that."""
+    if request.param == "made":
+        monkeypatch.setattr(deep_kernel, "MOST_HELD", 0)
+
+
+@pytest.mark.usefixtures("halves")
 def test_serving_arithmetic_is_the_network() -> None:
     network, given = _network(), world.examples(9, 5)
     given.inputs.history[3] = NO_ITEM
@@ -59,6 +68,7 @@ def test_bytes_order_candidates_as_floats_do() -> None:
     assert np.corrcoef(orders)[0, 1] > 0.995
 
 
+@pytest.mark.usefixtures("halves")
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_batch_ranks_as_its_requests_alone(precision: Precision) -> None:
     tensors = _network(DeepSettings(hidden=(64, 48, 32), embedding_dim=8)).tensors(torch.ones(world.N_TITLES, dtype=torch.bool))
