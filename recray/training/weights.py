@@ -15,7 +15,7 @@ from recray.bundle import Bundle
 from recray.data.replay import Moment
 from recray.evaluation.beyond import coverage_at
 from recray.evaluation.metrics import ndcg_at
-from recray.experiments.interval import Doubles, bootstrap
+from recray.experiments.interval import Doubles, resampled_means
 from recray.features.items import LONG_AGO, Items
 from recray.schema import NO_ITEM, Bools, Ints, Objective, ProfileKey, ProfileSettings
 from recray.settings import Settings
@@ -186,16 +186,13 @@ def _figures(own: Mapping[str, Doubles], default: Mapping[str, Doubles], at: sli
         return np.divide(means[:, place[_RATES[name]] + shift], below, out=np.full(len(below), np.nan), where=below > 0)
 
     whole = both.mean(axis=0, keepdims=True)
+    drawn = resampled_means(both, N_RESAMPLES, np.random.default_rng(seed))
     figures: dict[str, Any] = {}
     difference: dict[str, dict[str, float]] = {}
     for name in (*place, *_RATES):
+        apart = [rate(name, means, 0) - rate(name, means, width) for means in (whole, drawn)]
+        bounds = np.quantile(apart[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         figures[name] = round(float(rate(name, whole, 0)[0]), 6)
-        found = bootstrap(
-            both,
-            lambda means, name=name: rate(name, means, 0) - rate(name, means, width),  # type: ignore[misc]
-            CONFIDENCE,
-            N_RESAMPLES,
-            np.random.default_rng(seed),
-        )
-        difference[name] = {bound: round(getattr(found, bound), 6) for bound in ("estimate", "low", "high")}
+        found = {"estimate": apart[0][0], "low": bounds[0], "high": bounds[1]}
+        difference[name] = {bound: round(float(value), 6) for bound, value in found.items()}
     return figures | {"difference": difference}
