@@ -57,7 +57,7 @@ class Point:
 
     def way(self, items: Items, groups: Mapping[Group, Bools]) -> Way:
         """How slates are made at this point."""
-        slate = {"weights": {objective.name.lower(): 0.0 for objective in Objective} | self.weights}
+        slate = {"weights": {objective.name.lower(): 0.0 for objective in Objective} | dict(self.weights)}
         if self.group is None:
             return Way(slate)
         return Way(slate, np.where(groups[self.group], np.float32(self.factor), np.float32(1)) * items.priority)

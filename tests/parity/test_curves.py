@@ -57,4 +57,4 @@ def test_weights_start_where_the_bundle_is_judged_and_move_lists_towards_what_th
     assert again["all"]["value"] == first["all"]["value"]  # the default, by another name
     for group in ("licensed", "recent"):
         shares = [point["all"][f"share_{group}"] for point in others if point["group"] == group]
-        assert [first["all"][f"share_{group}"], *shares] == sorted({first["all"][f"share_{group}"], *shares})
+        assert first["all"][f"share_{group}"] < shares[0] <= shares[1] <= shares[2]
