@@ -71,7 +71,7 @@ class Device(IntEnum):
 
 
 class Objective(IntEnum):
-    """One thing a ranker predicts; the value is the column of its output."""
+    """One thing a ranker predicts; the value is the column of its output. All but START are of a title that was started."""
 
     START = 0
     COMPLETION = 1

@@ -17,6 +17,7 @@ from recray.features.profiles import FINISHED, Profiles, columns
 from recray.schema import (
     NO_ITEM,
     WATCHING,
+    Action,
     Bools,
     Floats,
     Ints,
@@ -84,15 +85,16 @@ def moments(key: ProfileKey, words: Words, draw: Draw) -> list[Moment]:
         state, folded = fold.fold(state, words[folded:before]), before
         known = set(fold.items(words[:before]).tolist())
         later = [w for w in np.flatnonzero(watching[before:]) + before if int(fold.items(words[w : w + 1])[0]) not in known]
-        targets, outcomes = _outcomes(words[later], draw.horizon)
+        refused = fold.items(words[before:][fold.actions(words[before:]) == Action.DISLIKE])
+        targets, outcomes = _outcomes(words[later], refused, draw.horizon)
         if targets.size:
             device = int(fold.devices(words[place : place + 1])[0])
             replayed.append(Moment(key, int(at_s[place]), device, fold.encode(state), targets, outcomes))
     return replayed
 
 
-def _outcomes(words: Words, horizon: int) -> tuple[Ints, Floats]:
-    """The first distinct titles and what became of each: started, finished or liked, disliked."""
+def _outcomes(words: Words, refused: Ints, horizon: int) -> tuple[Ints, Floats]:
+    """The first distinct titles watched and what became of each: started, finished or liked, disliked by stars or by name."""
     numbers = fold.items(words)
     _, first = np.unique(numbers, return_index=True)
     chosen = np.sort(first)[:horizon]
@@ -106,7 +108,7 @@ def _outcomes(words: Words, horizon: int) -> tuple[Ints, Floats]:
         outcomes[place, Objective.START] = 1
         # A rating without delivery facts says nothing about the end; liking it is the closest thing that was observed.
         outcomes[place, Objective.COMPLETION] = finished and not best_stars < _LIKED_STARS
-        outcomes[place, Objective.DISLIKE] = best_stars <= _DISLIKED_STARS
+        outcomes[place, Objective.DISLIKE] = target in refused or best_stars <= _DISLIKED_STARS
     return targets, outcomes
 
 

@@ -56,7 +56,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class BoostedRanker:
-    """P(start), P(completion | start), P(dislike) of each candidate; immutable, may be called from any thread.
+    """P(start), P(completion | start), P(dislike | start) of each candidate; immutable, may be called from any thread.
 
     `trees` holds one booster per objective that had examples; an objective without gives 0 throughout. `content` is the
     files' bytes as they were fitted, so that what is saved again is what was read.

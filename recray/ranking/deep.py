@@ -39,7 +39,7 @@ def _shape() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class DeepRanker:
-    """P(start), P(completion | start), P(dislike) of each candidate; immutable, may be called from any thread."""
+    """P(start), P(completion | start), P(dislike | start) of each candidate; immutable, may be called from any thread."""
 
     name: ClassVar[str] = "deep"
     tensors: Tensors

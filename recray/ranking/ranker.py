@@ -10,7 +10,7 @@ from recray.schema import Floats, Longs
 
 
 class Ranker(Protocol):
-    """A model that gives each candidate one probability per objective.
+    """A model that gives each candidate one probability per objective: of a start, and of what may follow given a start.
 
     `predict` returns p [B, K, n_objectives] float32 in [0, 1], columns as `schema.Objective`; rows of padding (NO_ITEM) are
     zero. It is deterministic, and a batch gives what its requests give one by one. Item features come from the `items` a
@@ -34,7 +34,7 @@ class Examples:
     """Ranker examples of N requests: what was known and proposed then, and what happened next.
 
     `labels` [N, K, n_objectives] float32: 1 or 0 per candidate and objective of `schema.Objective`, NaN where the outcome is
-    not known (completion of a title that was never started). Padding (NO_ITEM) has NaN throughout. `at_s` [N] int64.
+    not known (completion and dislike of a title never started). Padding (NO_ITEM) has NaN throughout. `at_s` [N] int64.
     """
 
     inputs: RankerInput

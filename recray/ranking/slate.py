@@ -18,6 +18,7 @@ from recray.ranking.rerank import rerank
 from recray.schema import NO_ITEM, Floats, Ints, Longs, Objective
 from recray.settings import SlateSettings
 
+_AFTER_START: Final = tuple(objective for objective in Objective if objective != Objective.START)
 _LEAST_PRIORITY: Final = np.float32(1e-3)
 
 
@@ -48,18 +49,21 @@ def objective_weights(settings: SlateSettings) -> Floats:
 
 
 def weigh(p: Floats, items: Items, candidates_items: Ints, settings: SlateSettings) -> Floats:
-    """One score per candidate [B, K] float32 from p [B, K, n_objectives]: weighted sum, then the title's priority.
+    """One score per candidate [B, K] float32 from p [B, K, n_objectives]: what showing it is worth, then the title's priority.
 
-    A positive sum is multiplied by the priority and a negative one divided by it, so that more priority is never worse.
-    Padding is -inf.
+    Worth is expected: P(start) times the weight of a start and the weights of what may follow one, each by its probability
+    given a start. A positive worth is multiplied by the priority and a negative one divided by it, so that more priority is
+    never worse. Padding is -inf.
 
     Raises:
         ConfigError: as `objective_weights`.
     """
+    weights = objective_weights(settings)
+    worth = np.full(p.shape[:2], weights[Objective.START], np.float32)
     # Summed column by column: a matrix product's last bit depends on how many requests share the batch.
-    worth = np.zeros(p.shape[:2], np.float32)
-    for column, weight in enumerate(objective_weights(settings)):
-        worth += p[:, :, column] * weight
+    for after in _AFTER_START:
+        worth += p[:, :, after] * weights[after]
+    worth *= p[:, :, Objective.START]
     priority = np.maximum(items.priority[np.maximum(candidates_items, 0)], _LEAST_PRIORITY)
     scores = np.where(worth >= 0, worth * priority, worth / priority)
     return np.where(candidates_items >= 0, scores, -np.inf).astype(np.float32)

@@ -4,16 +4,14 @@ Every point is asked the same requests of a stored bundle's last period, the ear
 default is chosen by the first and confirmed by the second.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from recray.bundle import Bundle
-from recray.data.replay import Moment, asked
+from recray.data.replay import Moment
 from recray.evaluation.beyond import (
     coverage_at,
     effective_catalogue_size,
@@ -23,16 +21,13 @@ from recray.evaluation.beyond import (
     novelty,
 )
 from recray.evaluation.metrics import hit_rate_at, ndcg_at
-from recray.experiments.assign import Assignment, RankerName
-from recray.recommend import recommend
 from recray.schema import Ints, ProfileKey, ProfileSettings
 from recray.settings import Settings
-from recray.training.judge import Held, shown, unrestricted_bundle
+from recray.training.ways import Way, halves, lists_by
 
 Say = Callable[[str], None]
 Method = Literal["mmr", "dpp", "calibration"]
 
-_BATCH: Final = 32
 STRENGTHS: Final[Mapping[Method, Sequence[float]]] = {
     "mmr": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
     "dpp": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
@@ -67,35 +62,15 @@ def curves(
     say: Say,
 ) -> dict[str, Any]:
     """Figures of every point over all requests and over each half, as JSON values; the first point has no reranking."""
-    ranker: RankerName = bundle.manifest["chosen"]
-    bundle = unrestricted_bundle(bundle)
     points = [_Point("mmr", 0.0)] + [_Point(method, strength) for method, all_ in STRENGTHS.items() for strength in all_]
-    lists: dict[_Point, list[Ints]] = {point: [] for point in points}
-    histories: list[Ints] = []
-
-    async def listed() -> None:
-        for start in range(0, len(moments), _BATCH):
-            batch = moments[start : start + _BATCH]
-            own = [profiles.get(moment.key, ProfileSettings()) for moment in batch]
-            requests, known = asked(batch, own, settings.evaluation.k)
-            held = Held(bundle, known, settings)
-            histories.append(known.history)
-            for point in points:
-                arms = [Assignment(ranker=ranker, slate=point.slate())] * requests.n
-                lists[point].append(shown(await recommend(requests, held.parts(), assignments=arms), settings.evaluation.k))
-        say(f"asked {len(moments)} requests at {len(points)} points")
-
-    with threadpool_limits(1):
-        asyncio.run(listed())
-    watched = np.concatenate(histories)
-    found = {point: np.concatenate(parts) for point, parts in lists.items()}
-    middle = len(moments) // 2
-    cuts = {"all": slice(None), "first_half": slice(0, middle), "second_half": slice(middle, None)}
+    found, watched = lists_by([Way(point.slate()) for point in points], bundle, moments, profiles, settings)
+    say(f"asked {len(moments)} requests at {len(points)} points")
+    cuts = halves(len(moments))
     figures = {name: _figures(found, watched, [m.targets[:1] for m in moments], bundle, at) for name, at in cuts.items()}
     rows = [{"method": p.method if p.strength else "none", "strength": p.strength} for p in points]
     return {
         "bundle": bundle.id,
-        "ranker": ranker,
+        "ranker": bundle.manifest["chosen"],
         "k": settings.evaluation.k,
         "requests": len(moments),
         "protocol": PROTOCOL,
@@ -104,7 +79,7 @@ def curves(
 
 
 def _figures(
-    found: Mapping[_Point, Ints], watched: Ints, targets: Sequence[Ints], bundle: Bundle, at: slice
+    found: Sequence[Ints], watched: Ints, targets: Sequence[Ints], bundle: Bundle, at: slice
 ) -> list[dict[str, float]]:
     """Figures of each point over some of the requests, in the points' order."""
     items, own = bundle.items, targets[at]
@@ -112,7 +87,7 @@ def _figures(
     plays = items.plays[:, 2].astype(np.int64)
     rows: list[dict[str, float]] = []
     plain = np.empty(0)
-    for ranked in (lists[at] for lists in found.values()):
+    for ranked in (lists[at] for lists in found):
         k = ranked.shape[1]
         ndcg = ndcg_at(ranked, own, k)
         plain = plain if rows else ndcg

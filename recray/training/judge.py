@@ -43,12 +43,16 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """`Parts` over one bundle and one batch of replayed profiles, all in this process."""
+    """`Parts` over one bundle and one batch of replayed profiles, all in this process.
+
+    Candidates are made once and ranked once by each ranker: neither depends on how scores become a slate.
+    """
 
     bundle: Bundle
     known: Profiles
     settings: Settings
     once: list[Candidates] = field(default_factory=list)
+    ranked: dict[str, Floats] = field(default_factory=dict)
 
     def parts(self) -> Parts:
         """Everything that a request needs, without a limit to its time."""
@@ -64,14 +68,15 @@ class Held:
     async def candidates(
         self, bundle_id: str, requests: Requests, profiles: Profiles, *, trace: bool, counted: Counted | None = None
     ) -> Candidates:
-        # Every ranker is judged on the same batch, and its candidates do not depend on the ranker.
         if not self.once:
             stage = CandidateStage(self.bundle.items, self.bundle.text, self.bundle.sources, self.settings.sources)
             self.once.append(stage.generate(requests, profiles, trace=trace))
         return self.once[0]
 
     async def predict(self, bundle_id: str, ranker: str, batch: Any) -> Floats:
-        return self.bundle.rankers[ranker].predict(batch)
+        if ranker not in self.ranked:
+            self.ranked[ranker] = self.bundle.rankers[ranker].predict(batch)
+        return self.ranked[ranker]
 
 
 def unrestricted(items: Items) -> Items:

@@ -52,6 +52,7 @@ def run_search(
 ) -> SearchResult:
     """Search, and write best.yaml and trials.json to `settings.home`/sweeps/`name`.
 
+    The first trial is the settings as they are, where the space holds them, so that every sweep says what it gains on them.
     A sweep that was interrupted goes on under its name: finished trials count, unfinished and failed ones run again. A sweep
     that is complete answers from what it found. A trial's figure is that of its best epoch, which is the one fits keep.
 
@@ -105,7 +106,13 @@ def _claim(folder: Path, space: Space) -> None:
 def _new(trainable: Any, space: Space, settings: Settings, folder: Path, mode: tracking.Mode) -> tune.Tuner:
     seed = settings.training.seed
     parameters = {path: _sampler(domain) for path, domain in space.space.items()}
-    searcher = OptunaSearch(seed=seed) if space.search == "optuna" else BasicVariantGenerator(random_state=seed)
+    starting = space.starting(settings)
+    first = None if starting is None else [starting]
+    searcher = (
+        OptunaSearch(seed=seed, points_to_evaluate=first)
+        if space.search == "optuna"
+        else BasicVariantGenerator(random_state=seed, points_to_evaluate=first)
+    )
     callbacks = []
     if mode != "disabled":
         callbacks.append(WandbLoggerCallback(project=tracking.PROJECT, group=folder.name, mode=mode))

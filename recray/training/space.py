@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -40,6 +42,13 @@ class Domain(Knobs):
             return [self.randint[0], self.randint[1] - 1]
         return list(self.loguniform or self.uniform or ())
 
+    def holds(self, value: Any) -> bool:
+        """Whether sampling can reach a value."""
+        if self.choice is not None:
+            return value in self.choice
+        least, largest = self.edges()
+        return bool(least <= value <= largest)
+
 
 class Scheduler(Knobs):
     """When a trial stops early. `max_t` None: as many epochs as the model's settings allow."""
@@ -67,6 +76,13 @@ class Space(Knobs):
         for path in self.space:
             found = merge(found, _nest(path, decoded(config[path])))
         return found
+
+    def starting(self, settings: Settings) -> dict[str, Any] | None:
+        """The config of a trial that changes nothing of `settings`; None where the space does not hold them."""
+        given = settings.model_dump(mode="json")
+        values = {path: reduce(getitem, path.split("."), given) for path in self.space}
+        held = all(domain.holds(values[path]) for path, domain in self.space.items())
+        return {path: encoded(value) for path, value in values.items()} if held else None
 
 
 def encoded(choice: Any) -> Any:

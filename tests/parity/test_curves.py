@@ -10,6 +10,7 @@ from recray.settings import resolve
 from recray.stores.lake import Lake
 from recray.training.curves import STRENGTHS, curves
 from recray.training.judge import judge
+from recray.training.weights import FACTORS, points_of, weighed
 
 UNDIVERSE = {"slate": {"diversity": 0.0}}
 
@@ -39,3 +40,21 @@ def test_curves_start_where_the_bundle_is_judged_and_fall_towards_what_each_meth
     halves = [facts["points"][0][half]["ndcg"] for half in ("first_half", "second_half")]
     assert np.mean(halves) == pytest.approx(plain["ndcg"], abs=1e-6)
     assert said == [f"asked {len(asked)} requests at {len(points)} points"]
+
+
+def test_weights_start_where_the_bundle_is_judged_and_move_lists_towards_what_they_weigh(world: BundleWorld) -> None:
+    asked = replayed(world)
+    facts = weighed(world.bundle, asked, world.profiles, world.settings, lambda _: None)
+    first, *others = facts["points"]
+    alone = judge(world.bundle, asked, world.profiles, world.settings)["deep"].figures
+    assert first["varied"] == "default"
+    assert first["weights"] == world.settings.slate.weights
+    assert first["all"]["ndcg"] == pytest.approx(alone["ndcg@10"], abs=1e-6)
+    assert first["all"]["coverage"] == pytest.approx(alone["coverage@10"], abs=1e-6)
+    assert first["all"]["difference"]["starts"] == {"estimate": 0, "low": 0, "high": 0}
+    assert len(facts["points"]) == len(points_of({})) == 2 + 3 * 3 + 2 * len(FACTORS)
+    again = next(point for point in others if point["varied"] == "both" and point["weights"]["completion"] == 0.3)
+    assert again["all"]["value"] == first["all"]["value"]  # the default, by another name
+    for group in ("licensed", "recent"):
+        shares = [point["all"][f"share_{group}"] for point in others if point["group"] == group]
+        assert first["all"][f"share_{group}"] < shares[0] <= shares[1] <= shares[2]

@@ -149,16 +149,23 @@ def test_inverse_propensities_estimate_another_order_without_bias() -> None:
     assert estimate == pytest.approx(taste[wanted], abs=0.05)
 
 
-def test_weights_and_priority_make_the_score() -> None:
+def test_scores_are_expected_worth_of_a_start_and_what_follows_times_priority() -> None:
     items = world.items()
     items.priority[:] = 1
     items.priority[7], items.priority[8] = 2, 2
-    p = np.array([[[0.5, 0.4, 0.1], [0.5, 0.4, 0.1], [0.0, 0.0, 1.0], [0.9, 0.9, 0.0]]], np.float32)
+    p = np.array([[[0.5, 0.4, 0.1], [0.5, 0.4, 0.1], [0.5, 0.0, 1.0], [0.9, 0.9, 0.0]]], np.float32)
     numbers = np.array([[3, 7, 8, NO_ITEM]], np.int32)
-    chosen = SlateSettings(weights={"start": 1.0, "completion": 0.5, "dislike": -0.5})
+    chosen = SlateSettings(weights={"start": 1.0, "completion": 0.5, "dislike": -3.0})
     got = weigh(p, items, numbers, chosen)
-    np.testing.assert_allclose(got, [[0.65, 1.3, -0.25, -np.inf]], rtol=1e-6)
+    # 0.5 (1 + 0.5 * 0.4 - 3 * 0.1), the same of twice the priority, and 0.5 (1 - 3) at half the harm
+    np.testing.assert_allclose(got, [[0.45, 0.9, -0.5, -np.inf]], rtol=1e-6)
     assert got.dtype == np.float32
+
+
+def test_what_nobody_would_start_is_worth_nothing_however_well_it_would_end() -> None:
+    p = np.array([[[0.0, 1.0, 0.0], [0.01, 0.1, 0.0]]], np.float32)
+    got = weigh(p, world.items(), np.array([[3, 4]], np.int32), SlateSettings(weights={"completion": 1.0}))
+    assert got[0, 0] == 0 < got[0, 1]
 
 
 def test_weight_of_an_unknown_objective_is_refused() -> None:

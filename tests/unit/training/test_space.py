@@ -78,3 +78,25 @@ def test_what_cannot_be_searched_is_refused(tmp_path: Path, space: str, message:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"search space {tmp_path / 'none.yaml'} cannot be read")):
         read_space(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem != "smoke"], ids=lambda path: path.stem)
+def test_shipped_spaces_hold_the_defaults_as_a_first_trial(path: Path) -> None:
+    space = read_space(path)
+    starting = space.starting(Settings())
+    assert starting is not None
+    assert with_differences(Settings(), space.differences(starting)) == Settings()
+
+
+def test_settings_outside_of_a_space_start_no_trial() -> None:
+    space = read_space(next(path for path in FILES if path.stem == "smoke"))
+    assert space.starting(Settings()) is None
+    inside = with_differences(Settings(), {"deep": {"hidden": [64, 32]}})
+    assert space.starting(inside) == {"deep.learning_rate": 1e-3, "deep.hidden": "[64, 32]"}
+    outside = with_differences(inside, {"deep": {"learning_rate": 0.1}})
+    assert space.starting(outside) is None
+
+
+def test_the_upper_end_of_whole_numbers_is_outside() -> None:
+    whole = Domain(randint=(3, 9))
+    assert [value for value in range(12) if whole.holds(value)] == [3, 4, 5, 6, 7, 8]
