@@ -38,6 +38,7 @@ def block(*widths: int, at_s: int) -> dict[str, npt.NDArray[np.generic]]:
         "items": ragged([np.arange(width, dtype=np.int32) for width in widths]),
         "history": np.zeros((n, N_HISTORY), np.int32),
         "labels": ragged([np.zeros((width, 3), np.float32) for width in widths]),
+        "weight": ragged([np.full(width, 2, np.float32) for width in widths]),
     }
 
 
@@ -49,4 +50,5 @@ def test_requests_of_unequal_width_in_one_block_are_padded_side_by_side_in_order
     assert train.inputs.match.sum(axis=(1, 2)).tolist() == [6, 8, 4]
     assert np.isnan(train.labels[2, 2:]).all()
     assert not np.isnan(train.labels[2, :2]).any()
+    assert train.weight.tolist() == [[2, 2, 2, 1], [2, 2, 2, 2], [2, 2, 1, 1]]
     assert found["validation"].inputs.items.tolist() == [[0, 1, 2, 3, 4]]

@@ -86,14 +86,14 @@ def test_calibration_finds_the_probabilities_behind_the_margins() -> None:
     draws = np.random.default_rng(3)
     margins = draws.normal(size=40_000).astype(np.float32)
     happened = (draws.random(40_000) < 1 / (1 + np.exp(-(0.7 * margins - 2)))).astype(np.float32)
-    found = _calibrate(margins, happened)
+    found = _calibrate(margins, happened, np.ones_like(happened))
     assert found.slope == pytest.approx(0.7, abs=0.05)
     assert found.intercept == pytest.approx(-2, abs=0.05)
     assert np.all(np.diff(found(np.sort(margins[:50]))) >= 0)
 
 
 def test_calibration_stays_finite_when_margins_separate() -> None:
-    found = _calibrate(np.array([-1, -1, 1, 1], np.float32), np.array([0, 0, 1, 1], np.float32))
+    found = _calibrate(np.array([-1, -1, 1, 1], np.float32), np.array([0, 0, 1, 1], np.float32), np.ones(4, np.float32))
     assert 0.5 < found(np.array([1.0], np.float32))[0] < 1
 
 
