@@ -30,7 +30,7 @@ def train(settings: Settings, data: str, store: OnlineStore | None, tracker: Tra
     registry = Registry(settings.registry_dir)
     champion = run.judge_champion(registry, drawn.moments[run.TEST], history, settings)
     verdict = run.gate(judged, chosen, champion, settings)
-    outcome = run.write_bundle(files, history, settings, run.Judgement(judged, chosen, verdict), now)
+    outcome = run.write_bundle(files, history, settings, drawn.examination, run.Judgement(judged, chosen, verdict), now)
     n_published = run.publish_profiles(history, settings, store) if store else 0
     say(f"published {n_published} profiles")
     if verdict.passed:

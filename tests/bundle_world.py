@@ -159,4 +159,4 @@ def _examples(
         items=np.where(padding, -1, batch.items[rows, np.maximum(places, 0)]).astype(np.int32),
         match=np.where(padding[..., None], 0, batch.match[rows, np.maximum(places, 0)]).astype(np.float32),
     )
-    return Examples(batch, labels, requests.now_s)
+    return Examples(batch, labels, requests.now_s, np.ones(places.shape, np.float32))

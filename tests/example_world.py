@@ -71,4 +71,5 @@ def examples(n: int, seed: int, *, n_candidates: int = 24, n_titles: int = N_TIT
     labels[:, :, Objective.COMPLETION] = np.where(started, finished, np.nan)
     labels[items_ < 0], match[items_ < 0] = np.nan, 0
     at_s = np.sort(draws.integers(1_200_000_000, 1_300_000_000, n))
-    return Examples(RankerInput(user, match, items_, history), labels, at_s)
+    weight = np.ones(items_.shape, np.float32)
+    return Examples(RankerInput(user, match, items_, history), labels, at_s, weight)

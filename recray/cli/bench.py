@@ -5,6 +5,7 @@ from types import FrameType
 
 import typer
 
+from recray.cli.bench_bias import register_bias
 from recray.cli.bench_curves import register_curves
 from recray.cli.bench_faults import register_faults
 from recray.cli.bench_freshness import register_freshness
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="bench")
     group.callback()(_ends_what_it_started)
     register_quality(group)
+    register_bias(group)
     register_curves(group)
     register_serve(group)
     register_faults(group)

@@ -18,6 +18,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from recray.bundle import Bundle, from_bytes
 from recray.candidates.generate import CandidateStage
+from recray.data.examination import Examination
 from recray.data.grouped import as_moments
 from recray.data.leaks import refuse_later_items
 from recray.data.replay import Moment, asked
@@ -35,6 +36,7 @@ class Proposer:
     files: Any
     manifest: dict[str, Any]
     settings: tuple[SourceSettings, ExampleSettings]
+    examination: Examination
     profiles: Any
     seed: int
     bundle: Bundle = field(init=False)
@@ -56,7 +58,8 @@ class Proposer:
         requests, profiles = asked(replayed, settings, 10)
         candidates = self.stage.generate(requests, profiles)
         batch = ranker_input(requests, profiles, self.bundle.items, candidates, N_HISTORY)
-        places, labels = drawn(replayed, candidates.items, self.settings[1].n_negatives, self.seed)
+        own = self.settings[1]
+        places, labels = drawn(replayed, candidates.items, own.n_negatives, self.seed)
         kept = np.flatnonzero((labels[:, :, Objective.START] == 1).any(axis=1))
         rows = np.arange(len(replayed))[:, None]
         padding = places < 0
@@ -70,6 +73,7 @@ class Proposer:
             "items": items.astype(np.int32)[kept],
             "history": batch.history[kept],
             "labels": labels[kept],
+            "weight": start_weights(replayed, items, self.examination, own.most_start_weight)[kept],
         }
 
 
@@ -99,6 +103,15 @@ def drawn(replayed: Sequence[Moment], items: Ints, n_negatives: int, seed: int) 
     return places, labels
 
 
+def start_weights(replayed: Sequence[Moment], items: Ints, examination: Examination, most: float) -> Floats:
+    """What the start of each example counts [B, K] float32: see `Examination.weights`; 1 for what was not started."""
+    weights = np.ones(items.shape, np.float32)
+    for own, weight, moment in zip(items, weights, replayed, strict=True):
+        started, target = np.nonzero(own[:, None] == moment.targets)
+        weight[started] = examination.weights(moment.places[target], most)
+    return weights
+
+
 def collect(proposed: "ray.data.Dataset", draws: Sequence[str]) -> dict[str, Examples]:
     """Examples of each draw, gathered from the blocks, in order of time."""
     parts: dict[str, list[Examples]] = {name: [] for name in draws}
@@ -114,7 +127,8 @@ def _by_draw(block: Mapping[str, Any]) -> Iterator[tuple[str, Examples]]:
     for name, wide in sorted(set(zip(block["draw"].astype(str), width.tolist(), strict=True))):
         rows = np.flatnonzero((block["draw"] == name) & (width == wide))
         inputs = RankerInput(*(np.stack(block[column][rows]) for column in ("user", "match", "items", "history")))
-        yield str(name), Examples(inputs, np.stack(block["labels"][rows]), block["at_s"][rows].astype(np.int64))
+        labels, weight = (np.stack(block[column][rows]) for column in ("labels", "weight"))
+        yield str(name), Examples(inputs, labels, block["at_s"][rows].astype(np.int64), weight)
 
 
 def _concatenate(parts: Sequence[Examples]) -> Examples:
@@ -133,6 +147,7 @@ def _concatenate(parts: Sequence[Examples]) -> Examples:
         ),
         np.concatenate([wide(part.labels, np.nan) for part in parts]),
         np.concatenate([part.at_s for part in parts]),
+        np.concatenate([wide(part.weight, 1) for part in parts]),
     )
     return whole.take(np.argsort(whole.at_s, kind="stable"))
 

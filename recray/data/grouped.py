@@ -9,26 +9,29 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 import ray.data
 
 from recray.catalog.titles import words as packed
+from recray.data.examination import ORGANIC
 from recray.data.replay import Draw, Moment, moments
 from recray.data.states import state_of
 from recray.errors import DataError
-from recray.schema import Objective, ProfileKey, ProfileSettings, Words
+from recray.schema import Ints, Objective, ProfileKey, ProfileSettings, Words
 from recray.stores.erased import PLACE, Erased
 from recray.stores.event_parts import first_rows, in_order
 from recray.stores.lake import Snapshot
 
 _COLUMNS: Final = ["event_id", "user_id", "profile_id", "content_id", "action", "event_at", "value", "progress", "device"]
+_PLACE: Final = ["recommendation_id", "row", "position"]
 _KEY: Final = ["user_id", "profile_id"]
 
 
-def _by_profile(snapshot: Snapshot, n_blocks: int) -> Any:
+def _by_profile(snapshot: Snapshot, n_blocks: int, columns: Sequence[str] = _COLUMNS) -> Any:
     parts = [
-        _rows(files, columns, snapshot.erased, n_blocks)
-        for files, columns in ((snapshot.imported, _COLUMNS), (snapshot.sunk, [*_COLUMNS, *PLACE]))
+        _rows(files, columns, read, snapshot.erased, n_blocks)
+        for files, read in ((snapshot.imported, columns), (snapshot.sunk, [*columns, *PLACE]))
         if files
     ]
     if not parts:
@@ -37,18 +40,22 @@ def _by_profile(snapshot: Snapshot, n_blocks: int) -> Any:
     return events.groupby(_KEY, num_partitions=n_blocks)
 
 
-def _rows(files: Sequence[str], columns: Sequence[str], erased: Erased, n_blocks: int) -> "ray.data.Dataset":
-    """Events that count, from files of one kind."""
-    rows = ray.data.read_parquet(list(files), columns=list(columns), override_num_blocks=n_blocks)
+def _rows(
+    files: Sequence[str], columns: Sequence[str], read: Sequence[str], erased: Erased, n_blocks: int
+) -> "ray.data.Dataset":
+    """Columns of the events that count, from files of one kind of which `read` must be read."""
+    rows = ray.data.read_parquet(list(files), columns=list(read), override_num_blocks=n_blocks)
     if erased.until:
         rows = rows.map_batches(erased.without, batch_format="pyarrow", batch_size=None)
-    return rows.select_columns(_COLUMNS)
+    return rows.select_columns(list(columns))
 
 
-def _words(events: pa.Table, number_of: Any, repeats: bool) -> Words:
-    """All events of one profile as packed events, ascending, each once."""
+def _words(events: pa.Table, number_of: Any, repeats: bool) -> tuple[Words, pa.Table]:
+    """All events of one profile as packed events, ascending, each once, and the rows that they are packed from."""
     once = first_rows(in_order(events)) if repeats else events
-    return np.unique(packed(once, _held(number_of))[0])
+    found, known = packed(once, _held(number_of))
+    words, first = np.unique(found, return_index=True)
+    return words, once.take(pa.array(np.flatnonzero(known)[first]))
 
 
 @lru_cache(maxsize=1)
@@ -56,6 +63,13 @@ def _held(numbers: Any) -> Mapping[str, int]:
     """What a reference stands for, read once per process and not once per profile: a large catalogue's takes .3 s to read."""
     found: Mapping[str, int] = ray.get(numbers)
     return found
+
+
+def _places(events: pa.Table) -> Ints:
+    """Row and position [n, 2] of events in the slates they came from; a position without a row is of the first one."""
+    row, position = (pc.fill_null(events[column], absent).to_numpy() for column, absent in (("row", 0), ("position", ORGANIC)))
+    organic = (position < 0) | pc.is_null(events["recommendation_id"]).to_numpy()
+    return np.where(organic[:, None], ORGANIC, np.stack((row, position), axis=1)).astype(np.int32)
 
 
 def folded(snapshot: Snapshot, number_of: Mapping[str, int], n_blocks: int) -> "ray.data.Dataset":
@@ -70,15 +84,16 @@ def folded(snapshot: Snapshot, number_of: Mapping[str, int], n_blocks: int) -> "
 
 def _fold_profile(events: pa.Table, number_of: Any, repeats: bool) -> pa.Table:
     """All events of one profile -> its encoded state."""
-    state = state_of(_words(events, number_of, repeats))
+    state = state_of(_words(events, number_of, repeats)[0])
     return events.select(_KEY).slice(0, 1).append_column("state", pa.array([state], pa.binary()))
 
 
 def _replay_profile(events: pa.Table, number_of: Any, repeats: bool, draws: Mapping[str, Draw]) -> pa.Table:
     """All events of one profile -> one row per replayed moment of every draw, tagged with the draw's name."""
     key = ProfileKey(events["user_id"][0].as_py(), events["profile_id"][0].as_py())
-    words = _words(events, number_of, repeats)
-    found = [(name, moment) for name, draw in draws.items() for moment in moments(key, words, draw)]
+    words, rows = _words(events, number_of, repeats)
+    places = _places(rows)
+    found = [(name, moment) for name, draw in draws.items() for moment in moments(key, words, draw, places)]
     return pa.table(
         {
             "draw": pa.array([name for name, _ in found], pa.string()),
@@ -89,6 +104,7 @@ def _replay_profile(events: pa.Table, number_of: Any, repeats: bool, draws: Mapp
             "state": pa.array([m.state for _, m in found], pa.binary()),
             "targets": pa.array([m.targets.tobytes() for _, m in found], pa.binary()),
             "outcomes": pa.array([m.outcomes.tobytes() for _, m in found], pa.binary()),
+            "places": pa.array([m.places.tobytes() for _, m in found], pa.binary()),
         }
     )
 
@@ -100,7 +116,9 @@ def replay(snapshot: Snapshot, number_of: Mapping[str, int], draws: Mapping[str,
         DataError: the snapshot has no events.
     """
     known = {"number_of": ray.put(dict(number_of)), "repeats": bool(snapshot.sunk), "draws": dict(draws)}
-    return _by_profile(snapshot, n_blocks).map_groups(_replay_profile, fn_kwargs=known, batch_format="pyarrow")
+    return _by_profile(snapshot, n_blocks, [*_COLUMNS, *_PLACE]).map_groups(
+        _replay_profile, fn_kwargs=known, batch_format="pyarrow"
+    )
 
 
 def as_moments(table: pa.Table) -> list[Moment]:
@@ -113,6 +131,7 @@ def as_moments(table: pa.Table) -> list[Moment]:
             row["state"],
             np.frombuffer(row["targets"], np.int32),
             np.frombuffer(row["outcomes"], np.float32).reshape(-1, len(Objective)),
+            np.frombuffer(row["places"], np.int32).reshape(-1, 2),
         )
         for row in table.to_pylist()
     ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recray.data.examination import ORGANIC
 from recray.data.leaks import refuse_later_states
 from recray.features import fold
 from recray.features.fold import ProfileState
@@ -38,7 +39,8 @@ _DISLIKED_STARS = 2.0
 class Moment:
     """One replayed request: who, when, the state before, and what was watched next.
 
-    `targets` distinct title numbers in order, `outcomes` [n_targets, n_objectives] float32 with NaN where unknown.
+    `targets` distinct title numbers in order, `outcomes` [n_targets, n_objectives] float32 with NaN where unknown, `places`
+    [n_targets, 2] int32 the row and position in the slate that each was started from, `ORGANIC` where from none.
     """
 
     key: ProfileKey
@@ -47,6 +49,7 @@ class Moment:
     state: bytes
     targets: Ints
     outcomes: Floats
+    places: Ints
 
 
 @dataclass(slots=True, frozen=True)
@@ -72,8 +75,13 @@ class Draw:
         return kept
 
 
-def moments(key: ProfileKey, words: Words, draw: Draw) -> list[Moment]:
-    """Replayed requests of one profile, whose packed events `words` are all there are, ascending."""
+def moments(key: ProfileKey, words: Words, draw: Draw, places: Ints | None = None) -> list[Moment]:
+    """Replayed requests of one profile, whose packed events `words` are all there are, ascending.
+
+    `places` [n_events, 2] are their rows and positions; without them every start is organic.
+    """
+    if places is None:
+        places = np.full((len(words), 2), ORGANIC, np.int32)
     at_s = fold.times(words)
     watching = np.isin(fold.actions(words), WATCHING)
     inside = np.flatnonzero(watching & (at_s >= draw.start_s) & (at_s < draw.end_s))
@@ -85,20 +93,25 @@ def moments(key: ProfileKey, words: Words, draw: Draw) -> list[Moment]:
         state, folded = fold.fold(state, words[folded:before]), before
         known = set(fold.items(words[:before]).tolist())
         later = [w for w in np.flatnonzero(watching[before:]) + before if int(fold.items(words[w : w + 1])[0]) not in known]
-        refused = fold.items(words[before:][fold.actions(words[before:]) == Action.DISLIKE])
-        targets, outcomes = _outcomes(words[later], refused, draw.horizon)
-        if targets.size:
-            device = int(fold.devices(words[place : place + 1])[0])
-            replayed.append(Moment(key, int(at_s[place]), device, fold.encode(state), targets, outcomes))
+        first = _first(words[later], draw.horizon)
+        if first.size:
+            device, own = int(fold.devices(words[place : place + 1])[0]), words[later]
+            refused = fold.items(words[before:][fold.actions(words[before:]) == Action.DISLIKE])
+            targets, outcomes = fold.items(own)[first], _outcomes(own, first, refused)
+            replayed.append(Moment(key, int(at_s[place]), device, fold.encode(state), targets, outcomes, places[later][first]))
     return replayed
 
 
-def _outcomes(words: Words, refused: Ints, horizon: int) -> tuple[Ints, Floats]:
-    """The first distinct titles watched and what became of each: started, finished or liked, disliked by stars or by name."""
+def _first(words: Words, horizon: int) -> Longs:
+    """Which of the watching events start one of the first distinct titles."""
+    _, first = np.unique(fold.items(words), return_index=True)
+    return np.sort(first)[:horizon].astype(np.int64)
+
+
+def _outcomes(words: Words, first: Longs, refused: Ints) -> Floats:
+    """What became of the titles that start at `first`: started, finished or liked, disliked by stars or by name."""
     numbers = fold.items(words)
-    _, first = np.unique(numbers, return_index=True)
-    chosen = np.sort(first)[:horizon]
-    targets = numbers[chosen]
+    targets = numbers[first]
     outcomes = np.full((targets.size, len(Objective)), np.nan, np.float32)
     stars, share = fold.ratings(words), fold.progress(words)
     for place, target in enumerate(targets):
@@ -109,7 +122,7 @@ def _outcomes(words: Words, refused: Ints, horizon: int) -> tuple[Ints, Floats]:
         # A rating without delivery facts says nothing about the end; liking it is the closest thing that was observed.
         outcomes[place, Objective.COMPLETION] = finished and not best_stars < _LIKED_STARS
         outcomes[place, Objective.DISLIKE] = target in refused or best_stars <= _DISLIKED_STARS
-    return targets, outcomes
+    return outcomes
 
 
 def asked(replayed: Sequence[Moment], settings: Sequence[ProfileSettings], n_items: int) -> tuple[Requests, Profiles]:

@@ -17,7 +17,7 @@ from recray.errors import ModelError
 from recray.features.items import Items
 from recray.features.vectorize import RankerInput, item_matrix
 from recray.features.views import column_names
-from recray.ranking.ndcg import require_starts
+from recray.ranking.ndcg import ideal_dcg, require_starts
 from recray.ranking.ranker import Examples, Report
 from recray.schema import Floats, Objective
 from recray.settings import BoostedSettings
@@ -154,15 +154,15 @@ def fit(
     ordering = _fit_order(train, validation, features, config, (common, report))
     trees = {Objective.START: ordering}
     for objective in set(Objective) - {Objective.START}:
-        rows, outcomes = _known(train, features, objective)
+        rows, outcomes, _ = _known(train, features, objective)
         # Every process must take the same turn: the others would wait for one that has no such outcome in its shard.
         if collective.allreduce(np.array([len(outcomes)], np.int64), collective.Op.SUM)[0]:
             parameters = common | {"objective": "binary:logistic", "max_depth": min(config.max_depth, _SMALL_DEPTH)}
             data = xgb.DMatrix(rows, outcomes, feature_names=columns())
             trees[objective] = xgb.train(parameters, data, max(config.n_trees // _SMALL_SHARE, 1))
-    rows, started = _known(validation, features, Objective.START)
+    rows, started, weight = _known(validation, features, Objective.START)
     margins = ordering.inplace_predict(rows, validate_features=False)
-    return BoostedRanker.assemble(trees, _calibrate(margins, started), items)
+    return BoostedRanker.assemble(trees, _calibrate(margins, started, weight), items)
 
 
 class _Requests(xgb.DataIter):
@@ -184,12 +184,17 @@ class _Requests(xgb.DataIter):
             return False
         self._at += len(rows)
         part = self._examples.take(rows)
-        labels = part.labels[part.inputs.items >= 0]
-        known = np.isfinite(labels[:, Objective.START])
-        grade = labels[:, Objective.START] + np.nan_to_num(labels[:, Objective.COMPLETION])
+        start, completion = part.labels[:, :, Objective.START], np.nan_to_num(part.labels[:, :, Objective.COMPLETION])
+        known = np.isfinite(start)
+        gain = np.where(known, start + 2 * completion, 0.0)
+        weighed = gain * part.weight
+        # XGBoost divides by the ideal of the gains it is given; a request's weight makes it that of the gains as they were.
+        worth = ideal_dcg(weighed, gain.shape[1]) / ideal_dcg(gain, gain.shape[1])
+        present = part.inputs.items >= 0
+        known = known[present]
         request = rows[np.nonzero(part.inputs.items >= 0)[0]]
         data = rows_of(part.inputs, self._item_features)
-        input_data(data=data[known], label=grade[known], qid=request[known], feature_names=columns())
+        input_data(data=data[known], label=weighed[present][known], weight=worth, qid=request[known], feature_names=columns())
         return True
 
 
@@ -209,7 +214,8 @@ def _fit_order(
     parameters, report = common
     data = xgb.QuantileDMatrix(_Requests(train, features))
     judged = xgb.QuantileDMatrix(_Requests(validation, features), ref=data)
-    ranking: dict[str, Any] = {"objective": "rank:ndcg", "eval_metric": "ndcg@10", "max_depth": config.max_depth}
+    ranking: dict[str, Any] = {"objective": "rank:ndcg", "eval_metric": "ndcg@10", "ndcg_exp_gain": False}
+    ranking |= {"max_depth": config.max_depth}
     ranking |= {"lambdarank_pair_method": "topk", "lambdarank_num_pair_per_sample": config.pairs_per_query}
     stopping = xgb.callback.EarlyStopping(rounds=config.early_stopping_rounds, maximize=True, save_best=True)
     return xgb.train(
@@ -222,28 +228,33 @@ def _fit_order(
     )
 
 
-def _known(examples: Examples, item_features: Floats, objective: Objective) -> tuple[Floats, Floats]:
-    """Rows and labels of the candidates whose outcome is known."""
-    rows, outcomes = [np.empty((0, len(columns())), np.float32)], [np.empty(0, np.float32)]
+def _known(examples: Examples, item_features: Floats, objective: Objective) -> tuple[Floats, Floats, Floats]:
+    """Rows, labels and weights of the candidates whose outcome is known."""
+    rows, (outcomes, weights) = [np.empty((0, len(columns())), np.float32)], ([np.empty(0, np.float32)] for _ in range(2))
     for start in range(0, len(examples), _REQUESTS_AT_ONCE):
         part = examples.take(np.arange(start, min(start + _REQUESTS_AT_ONCE, len(examples))))
-        labels = part.labels[part.inputs.items >= 0][:, objective]
+        present = part.inputs.items >= 0
+        labels = part.labels[present][:, objective]
         known = np.isfinite(labels)
         rows.append(rows_of(part.inputs, item_features)[known])
         outcomes.append(labels[known])
-    return np.concatenate(rows), np.concatenate(outcomes)
+        weights.append(part.weight[present][known])
+    return np.concatenate(rows), np.concatenate(outcomes), np.concatenate(weights)
 
 
-def _calibrate(margins: Floats, started: Floats) -> Calibration:
-    """Slope and intercept of least log loss, with Platt's smoothed labels so that a perfect order stays finite."""
-    n_started = float(started.sum())
-    n_other = len(started) - n_started
+def _calibrate(margins: Floats, started: Floats, weight: Floats) -> Calibration:
+    """Slope and intercept of least log loss, with Platt's smoothed labels so that a perfect order stays finite.
+
+    With weights of more than 1 what comes out is P(start) of a title that is looked at.
+    """
+    n_started = float((started * weight).sum())
+    n_other = float((1 - started).sum())
     wanted = np.where(started > 0, (n_started + 1) / (n_started + 2), 1 / (n_other + 2))
 
     def log_loss(point: NDArray[np.float64]) -> float:
         logits = np.exp(point[0]) * margins + point[1]
-        return float(np.mean(np.logaddexp(0, logits) - wanted * logits))
+        return float(np.mean(weight * (np.logaddexp(0, logits) - wanted * logits)))
 
-    rate = (n_started + 1) / (len(started) + 2)
+    rate = (n_started + 1) / (n_started + n_other + 2)
     found = minimize(log_loss, np.array([0.0, logit(rate)]), method="L-BFGS-B", bounds=[(-10, 10), (-50, 50)])
     return Calibration(float(np.exp(found.x[0])), float(found.x[1]))

@@ -36,10 +36,14 @@ class Fitting:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """b requests as tensors: `inputs` are the arguments of the network, `slot` [R] each candidate's place in `shape`."""
+    """b requests as tensors: `inputs` are the arguments of the network, `slot` [R] each candidate's place in `shape`.
+
+    `weight` [R] is what a start counts.
+    """
 
     inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
     labels: Tensor
+    weight: Tensor
     slot: Tensor
     shape: tuple[int, int]
 
@@ -59,7 +63,8 @@ def _batch(examples: Examples, rows: Longs, device: str) -> _Batch:
         tensor(part.inputs.history.astype(np.int64)),
         tensor(request),
     )
-    return _Batch(inputs, tensor(part.labels[request, candidate]), tensor(request * width + candidate), (len(part), width))
+    labels, weight = (tensor(values[request, candidate]) for values in (part.labels, part.weight))
+    return _Batch(inputs, labels, weight, tensor(request * width + candidate), (len(part), width))
 
 
 def _measured(values: Floats) -> tuple[Floats, Floats]:
@@ -84,7 +89,7 @@ def _orders(n: int, size: int, generator: np.random.Generator) -> Iterator[Longs
 
 
 def _judge(network: Network, validation: Examples, device: str) -> float:
-    """Validation NDCG@10 of START."""
+    """Validation NDCG@10 of START, weighed as the examples are."""
     network.eval()
     parts = []
     with torch.inference_mode():
@@ -93,7 +98,8 @@ def _judge(network: Network, validation: Examples, device: str) -> float:
             scores = np.full(batch.shape, -np.inf, np.float32)
             scores.flat[batch.slot.cpu().numpy()] = network(*batch.inputs)[:, Objective.START].float().cpu().numpy()
             parts.append(scores)
-    return mean_ndcg(np.concatenate(parts), validation.labels[:, :, Objective.START]) if parts else 0.0
+    started = validation.labels[:, :, Objective.START]
+    return mean_ndcg(np.concatenate(parts), started, weight=validation.weight) if parts else 0.0
 
 
 def _epoch(
@@ -108,7 +114,8 @@ def _epoch(
     for rows in _orders(len(train), fitting.config.batch_size, draws):
         batch = _batch(train, rows, fitting.device)
         optimizer.zero_grad(set_to_none=True)
-        found = loss(parallel(*batch.inputs), batch.labels, batch.slot, batch.shape, fitting.config.listwise_weight)
+        logits, listwise_weight = parallel(*batch.inputs), fitting.config.listwise_weight
+        found = loss(logits, batch.labels, batch.weight, batch.slot, batch.shape, listwise_weight)
         found.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], _MAX_NORM)
         optimizer.step()

@@ -94,16 +94,25 @@ class Network(nn.Module):
         return {name: np.array(tensor.detach().cpu().numpy(), np.float32, order="C") for name, tensor in found.items()}
 
 
-def loss(logits: Tensor, labels: Tensor, slot: Tensor, shape: tuple[int, int], listwise_weight: float) -> Tensor:
-    """The objective of fitting over logits and labels [R, n_objectives]; `slot` [R] is each candidate's place in `shape`."""
+def loss(  # what a batch is made of, and one knob
+    logits: Tensor, labels: Tensor, weight: Tensor, slot: Tensor, shape: tuple[int, int], listwise_weight: float
+) -> Tensor:
+    """The objective of fitting over logits and labels [R, n_objectives]; `slot` [R] is each candidate's place in `shape`.
+
+    What a start adds to either loss counts `weight` [R] times: inverse propensity scoring [Joachims2017], [Ai2018].
+    """
     known = ~torch.isnan(labels)
     each = functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none")
-    pointwise = ((each * known).sum(dim=0) / known.sum(dim=0).clamp(min=1)).sum()
+    counts = torch.ones_like(each)
+    counts[:, Objective.START] = weight
+    pointwise = ((each * known * counts).sum(dim=0) / known.sum(dim=0).clamp(min=1)).sum()
     start = known[:, Objective.START]
     place = slot[start]
     scores = logits.new_full((shape[0] * shape[1],), _UNLIKELY).scatter(0, place, logits[start, Objective.START])
-    started = logits.new_zeros(shape[0] * shape[1]).scatter(0, place, labels[start, Objective.START])
-    started = started.view(shape)
-    per_request = -(started * functional.log_softmax(scores.view(shape), dim=1)).sum(dim=1) / started.sum(dim=1).clamp(min=1)
-    n_lists = (started.sum(dim=1) > 0).sum().clamp(min=1)
+    empty = logits.new_zeros(shape[0] * shape[1])
+    started = labels[start, Objective.START]
+    n_started = empty.scatter(0, place, started).view(shape).sum(dim=1)
+    counted = empty.scatter(0, place, started * weight[start]).view(shape)
+    per_request = -(counted * functional.log_softmax(scores.view(shape), dim=1)).sum(dim=1) / n_started.clamp(min=1)
+    n_lists = (n_started > 0).sum().clamp(min=1)
     return pointwise + listwise_weight * per_request.sum() / n_lists

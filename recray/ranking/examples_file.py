@@ -16,7 +16,7 @@ from recray.errors import DataError
 from recray.features.vectorize import RankerInput
 from recray.ranking.ranker import Examples
 
-_NAMES = ("user", "match", "items", "history", "labels", "at_s")
+_NAMES = ("user", "match", "items", "history", "labels", "at_s", "weight")
 
 
 def save(examples: Examples, folder: Path) -> None:
@@ -24,7 +24,8 @@ def save(examples: Examples, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     given = examples.inputs
-    arrays: tuple[NDArray[Any], ...] = (given.user, given.match, given.items, given.history, examples.labels, examples.at_s)
+    known = (examples.labels, examples.at_s, examples.weight)
+    arrays: tuple[NDArray[Any], ...] = (given.user, given.match, given.items, given.history, *known)
     for name, array in zip(_NAMES, arrays, strict=True):
         np.save(aside / f"{name}.npy", array, allow_pickle=False)
     if folder.exists():
@@ -43,12 +44,12 @@ def load(folder: Path, *, mmap: bool = True) -> Examples:
         DataError: a file is missing or truncated, or the files do not belong together.
     """
     try:
-        user, match, items, history, labels, at_s = (
+        user, match, items, history, labels, at_s, weight = (
             np.load(folder / f"{name}.npy", mmap_mode="r" if mmap else None, allow_pickle=False) for name in _NAMES
         )
     except (OSError, ValueError, EOFError) as problem:
         raise DataError(f"examples in {folder} cannot be read: {problem}; make them anew") from problem
-    lengths = {len(array) for array in (user, match, items, history, labels, at_s)}
-    if len(lengths) != 1 or match.shape[:2] != items.shape or labels.shape[:2] != items.shape:
+    lengths = {len(array) for array in (user, match, items, history, labels, at_s, weight)}
+    if len(lengths) != 1 or {match.shape[:2], labels.shape[:2], weight.shape} != {items.shape}:
         raise DataError(f"examples in {folder} have files of {sorted(lengths)} requests; expected one number: make them anew")
-    return Examples(RankerInput(user, match, items, history), labels, at_s)
+    return Examples(RankerInput(user, match, items, history), labels, at_s, weight)

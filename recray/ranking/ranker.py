@@ -35,18 +35,21 @@ class Examples:
 
     `labels` [N, K, n_objectives] float32: 1 or 0 per candidate and objective of `schema.Objective`, NaN where the outcome is
     not known (completion and dislike of a title never started). Padding (NO_ITEM) has NaN throughout. `at_s` [N] int64.
+    `weight` [N, K] float32 is what a start counts: more than 1 where the title stood at a place that is seldom looked at, and 1
+    for everything that was not started.
     """
 
     inputs: RankerInput
     labels: Floats
     at_s: Longs
+    weight: Floats
 
     def __len__(self) -> int:
         return len(self.at_s)
 
     def take(self, rows: Longs) -> "Examples":
         """Select requests by position, in the order given."""
-        return Examples(self.inputs.take(rows), self.labels[rows], self.at_s[rows])
+        return Examples(self.inputs.take(rows), self.labels[rows], self.at_s[rows], self.weight[rows])
 
 
 Report = Callable[[dict[str, float]], None]

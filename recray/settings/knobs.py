@@ -102,12 +102,16 @@ class BoostedSettings(Knobs):
 
 
 class ExampleSettings(Knobs):
-    """How ranker examples are drawn from history that recray did not serve."""
+    """How ranker examples are drawn from history.
+
+    `most_start_weight` bounds what a start counts that came from a seldom-examined place of a slate; 1 counts all alike.
+    """
 
     n_requests: Count = 12_000
     per_profile: Count = 12
     n_negatives: Count = 60
     horizon: Count = 5
+    most_start_weight: Annotated[float, Field(ge=1.0)] = 10.0
 
 
 class SlateSettings(Knobs):

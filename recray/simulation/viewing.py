@@ -18,6 +18,8 @@ SHOWN: Final = 6
 _POOL: Final = 12
 """Titles considered from each of: what everybody watches, the profile's tastes, what is new."""
 _REMEMBERED: Final = 48
+FOLLOWED: Final = 3
+"""Titles watched last of which the next part is wanted."""
 _TASTE_PULL: Final = 4.0
 _APPEAL_PULL: Final = 0.4
 _NOVELTY: Final = 1.2
@@ -29,7 +31,8 @@ EXAMINED_DECAY: Final = 0.22
 """Chance to look at position p is exp(-0.22 p): the position bias of the log."""
 _FINISHED: Final = 0.9
 _PAUSE_S: Final = 20
-_MOST_PLAYS: Final = 2
+MOST_PLAYS: Final = 2
+"""A viewer who has started so many titles of a screen looks at no further one."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -168,7 +171,17 @@ def _weighted(edges: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArr
     return np.minimum(np.searchsorted(edges, uniform * edges[-1], side="right"), len(edges) - 1)
 
 
-def _affinity(catalogue: Catalogue, viewers: Viewers, who: Ints, items: Ints) -> Floats:
+def p_start(viewers: Viewers, who: Ints, affinity: Floats, follows: Bools) -> Floats:
+    """Chance [m, k] that each viewer starts a title that they look at, wherever it stands.
+
+    `affinity` [m, k] of viewer and title, `follows` [m, k] bool whether it is the next part of what was watched last.
+    """
+    wish = _START_BIAS + viewers.eagerness[who][:, None] + 3.0 * affinity + 2.2 * follows
+    return 1 / (1 + np.exp(-wish))
+
+
+def affinities(catalogue: Catalogue, viewers: Viewers, who: Ints, items: Ints) -> Floats:
+    """Cosine [m, k] of viewers' tastes and titles; that of NO_ITEM means nothing."""
     return np.einsum("md,mkd->mk", viewers.vector[who], catalogue.vector[items]).astype(np.float32)
 
 
@@ -190,13 +203,12 @@ class _Audience:
         at_s = np.maximum(at_s, self._free_s[who] + _PAUSE_S)
         following = self._following(who)
         visit = Visit(who, at_s, self._shown(who, at_s, following), number, device)
-        affinity = _affinity(self._catalogue, self._viewers, who, visit.shown)
-        self._free_s[who] = self._act(visit, affinity, _is_among(visit.shown, following))
+        affinity = affinities(self._catalogue, self._viewers, who, visit.shown)
+        self._free_s[who] = self._act(visit, affinity, is_among(visit.shown, following))
 
     def _following(self, who: Ints) -> Ints:
-        """The next parts [m, 3] of what was watched last, or NO_ITEM."""
-        last = self._recent[who, :3]
-        return np.where(last >= 0, self._catalogue.successor[last], NO_ITEM).astype(np.int32)
+        """The next parts [m, FOLLOWED] of what was watched last, or NO_ITEM."""
+        return next_parts(self._catalogue, self._recent[who, :FOLLOWED])
 
     def _shown(self, who: Ints, at_s: Longs, following: Ints) -> Ints:
         """The first screen [m, SHOWN] int32 padded with NO_ITEM, best first as a noisy platform orders it."""
@@ -207,10 +219,10 @@ class _Audience:
         allowed = (pool >= 0) & self._licensed[viewers.region[who][:, None], pool]
         allowed &= catalogue.added_at_s[pool] <= at_s[:, None]
         allowed &= catalogue.maturity[pool] <= viewers.maturity_limit[who][:, None]
-        allowed &= ~_is_among(pool, self._recent[who])
+        allowed &= ~is_among(pool, self._recent[who])
         age_days = np.maximum(at_s[:, None] - catalogue.added_at_s[pool], 0) / DAY_S
-        utility = _TASTE_PULL * _affinity(catalogue, viewers, who, pool) + _APPEAL_PULL * catalogue.appeal[pool]
-        utility += _NOVELTY * np.exp(-age_days / _NOVELTY_DAYS) + _SUCCESSOR_PULL * _is_among(pool, following)
+        utility = _TASTE_PULL * affinities(catalogue, viewers, who, pool) + _APPEAL_PULL * catalogue.appeal[pool]
+        utility += _NOVELTY * np.exp(-age_days / _NOVELTY_DAYS) + _SUCCESSOR_PULL * is_among(pool, following)
         utility += self._generator.gumbel(0, _PLATFORM_NOISE, pool.shape)
         utility[~allowed] = -np.inf
         best = np.argsort(-utility, axis=1, kind="stable")[:, :SHOWN]
@@ -221,10 +233,9 @@ class _Audience:
         """Log what the viewers do with their screens and remember what they watch; returns when each leaves [m] int64."""
         shape = visit.shown.shape
         there = visit.shown >= 0
-        wish = _START_BIAS + self._viewers.eagerness[visit.who][:, None] + 3.0 * affinity + 2.2 * follows
         examined = there & (self._generator.random(shape) < np.exp(-EXAMINED_DECAY * np.arange(SHOWN)))
-        starts = examined & (self._generator.random(shape) < 1 / (1 + np.exp(-wish)))
-        starts &= np.cumsum(starts, axis=1) <= _MOST_PLAYS
+        starts = examined & (self._generator.random(shape) < p_start(self._viewers, visit.who, affinity, follows))
+        starts &= np.cumsum(starts, axis=1) <= MOST_PLAYS
         for position in range(SHOWN):
             self.log.write(visit, position, Action.IMPRESSION, there[:, position], visit.at_s + position)
         now_s = visit.at_s + SHOWN
@@ -260,6 +271,11 @@ class _Audience:
         return np.where(playing, ended_s + _PAUSE_S, now_s)
 
 
-def _is_among(items: Ints, others: Ints) -> Bools:
+def next_parts(catalogue: Catalogue, last: Ints) -> Ints:
+    """The next part of each title's franchise, of the same shape as `last`, or NO_ITEM."""
+    return np.where(last >= 0, catalogue.successor[last], NO_ITEM).astype(np.int32)
+
+
+def is_among(items: Ints, others: Ints) -> Bools:
     """Whether items [m, k] are titles that stand in the same row of others [m, n]."""
     return ((items[:, :, None] == others[:, None, :]) & (items >= 0)[:, :, None]).any(axis=2)

@@ -4,7 +4,7 @@ Tastes are clusters that collaborative filtering can recover, franchises are seq
 follows from `WorldSettings`, its seed included. No figure of quality may come from it.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -17,11 +17,22 @@ from pydantic import Field, ValidationError
 
 from recray.data.raw import RawTables, complete, conform, event_ids
 from recray.errors import ConfigError
-from recray.schema import AGE_GROUPS, TABLES, Action, Bools, Device, word
+from recray.schema import AGE_GROUPS, TABLES, Action, Bools, Device, Floats, Ints, ProfileKey, word
 from recray.settings import Count, Knobs, Share
 from recray.simulation.delivery import CHILD_LIMIT, REGIONS
 from recray.simulation.titles import CHILDREN_TASTES, DAY_S, N_TASTES, Catalogue, invent
-from recray.simulation.viewing import SHOWN, Log, Sessions, Viewers, schedule, watch
+from recray.simulation.viewing import (
+    SHOWN,
+    Log,
+    Sessions,
+    Viewers,
+    affinities,
+    is_among,
+    next_parts,
+    p_start,
+    schedule,
+    watch,
+)
 
 _HOUSEHOLD_SHARES: Final = (0.45, 0.3, 0.15, 0.1)
 """Accounts with one to four profiles."""
@@ -68,9 +79,7 @@ def build(settings: WorldSettings) -> RawTables:
     Impressions carry the answer they belong to (`recommendation_id`), row 0 and position.
     """
     generator = np.random.default_rng(settings.seed)
-    catalogue = invent(settings.n_titles, settings.window_s, generator)
-    accounts = _accounts(settings.n_profiles, generator)
-    viewers, age = _viewers(settings, catalogue, accounts, generator)
+    catalogue, accounts, viewers, age = _inhabited(settings, generator)
     licensed = _licences(settings, generator)
     n_sessions = int(settings.n_events / _EVENTS_PER_SESSION * 1.25) + 1
     sessions = schedule(viewers, n_sessions, settings.window_s, generator)
@@ -91,6 +100,40 @@ def build(settings: WorldSettings) -> RawTables:
         sha256="",
         simulated=tuple(f"{table}.{column}" for table, schema in TABLES.items() for column in schema.names),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What the events of a world only hint at: its titles, its viewers, and who they are (row by profile)."""
+
+    catalogue: Catalogue
+    viewers: Viewers
+    row_of: dict[ProfileKey, int]
+
+    def p_start(self, who: Ints, items: Ints, last: Ints) -> Floats:
+        """Chance [m, k] that viewers [m] start titles [m, k] that they look at; `last` [m, FOLLOWED] they watched last.
+
+        Titles are rows of the catalogue; NO_ITEM has chance 0.
+        """
+        follows = is_among(items, next_parts(self.catalogue, last))
+        chance = p_start(self.viewers, who, affinities(self.catalogue, self.viewers, who, items), follows)
+        return np.where(items >= 0, chance, 0.0).astype(np.float32)
+
+
+def truth(settings: WorldSettings) -> Truth:
+    """What was planted in the world that `build` makes of the same settings."""
+    catalogue, accounts, viewers, _ = _inhabited(settings, np.random.default_rng(settings.seed))
+    keys = _keys(accounts).rows()
+    return Truth(catalogue, viewers, {ProfileKey(*key): row for row, key in enumerate(keys)})
+
+
+def _inhabited(
+    settings: WorldSettings, generator: np.random.Generator
+) -> tuple[Catalogue, NDArray[np.int64], Viewers, NDArray[np.str_]]:
+    """Titles, account numbers of the profiles, viewers and their age groups."""
+    catalogue = invent(settings.n_titles, settings.window_s, generator)
+    accounts = _accounts(settings.n_profiles, generator)
+    return catalogue, accounts, *_viewers(settings, catalogue, accounts, generator)
 
 
 def pad(titles: pa.Table, n_titles: int, seed: int) -> pa.Table:

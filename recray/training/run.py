@@ -5,7 +5,7 @@ on the third, and the last judges. What is served is what was judged: sources ar
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import ray.data
 from ray.data.expressions import col
 
 from recray.bundle import RANKERS, Bundle, facts, from_bytes, to_bytes
+from recray.data.examination import COLUMNS, Examination, estimate, harvest
 from recray.data.examples import collect, propose
 from recray.data.grouped import as_moments, replay, settings_of
 from recray.data.history import History
@@ -43,10 +44,14 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What is replayed once and used twice: ranker examples in a folder, and the moments that judge."""
+    """What is replayed once and used twice: ranker examples in a folder, and the moments that judge.
+
+    By `examination` starts of the examples are weighed.
+    """
 
     examples_dir: Path
     moments: dict[str, list[Moment]]
+    examination: Examination
 
 
 def draw_examples(history: History, early: Fitted, settings: Settings, say: Say) -> Drawn:
@@ -62,11 +67,15 @@ def draw_examples(history: History, early: Fitted, settings: Settings, say: Say)
     replayed = replay(history.snapshot, history.number_of, draws, settings.training.n_blocks).materialize()
     moments = {name: limited(replayed, name, judged) for name in (VALIDATION, TEST)}
     say(f"replayed {replayed.count()} moments")
+    events = Lake(settings.lake_dir).events(history.name, end_s=periods.rankers_end_s, columns=COLUMNS)
+    examination = estimate(harvest(events))
+    say(f"{examination.n_starts} starts tell which places of a slate are looked at")
     files = to_bytes(early.items, history.titles, early.sources, {})
     proposer = {
         "files": ray.put(files),
         "manifest": facts(),
         "settings": (settings.sources, own),
+        "examination": examination,
         "profiles": ray.put(settings_of(history.profiles)),
         "seed": seed,
     }
@@ -77,7 +86,7 @@ def draw_examples(history: History, early: Fitted, settings: Settings, say: Say)
         kept = _capped(found, own.n_requests, seed)
         examples_file.save(kept, examples_dir / name)
         say(f"made {len(kept)} examples for {name}")
-    return Drawn(examples_dir, moments)
+    return Drawn(examples_dir, moments, examination)
 
 
 def bound_data(settings: Settings) -> None:
@@ -210,8 +219,13 @@ class Outcome:
         }
 
 
-def write_bundle(
-    files: Mapping[str, bytes], history: History, settings: Settings, judgement: Judgement, at: datetime
+def write_bundle(  # a bundle's files and all that its manifest says
+    files: Mapping[str, bytes],
+    history: History,
+    settings: Settings,
+    examination: Examination,
+    judgement: Judgement,
+    at: datetime,
 ) -> Outcome:
     """Store the bundle with its manifest."""
     periods = history.periods
@@ -226,7 +240,8 @@ def write_bundle(
         "judged_until_s": periods.end_s,
         "samples": sample_profiles(history),
     }
-    about = {"created_at": at.isoformat(), "git_commit": git_commit(), "data": data, **judgement.facts()}
+    about = {"created_at": at.isoformat(), "git_commit": git_commit(), "data": data, "examination": asdict(examination)}
+    about |= judgement.facts()
     manifest = facts(settings=settings.model_dump(mode="json"), **about)
     return Outcome(Registry(settings.registry_dir).write(files, manifest), judgement)
 

@@ -12,6 +12,7 @@ import ray.data
 
 from bundle_world import BundleWorld, make
 from recray.bundle import facts, to_bytes
+from recray.data.examination import Examination
 from recray.data.examples import propose
 from recray.data.replay import Draw, Moment, moments
 from recray.data.states import state_of, words_in
@@ -42,9 +43,11 @@ def examples(world: BundleWorld, found: list[Moment], items: Items) -> list[dict
         "profile_id": [one.key.profile_id for one in found], "at_s": [one.at_s for one in found],
         "device": [one.device for one in found], "state": [one.state for one in found],
         "targets": [one.targets.tobytes() for one in found], "outcomes": [one.outcomes.tobytes() for one in found],
+        "places": [one.places.tobytes() for one in found],
     }  # fmt: skip
     proposer = {
         "files": ray.put(to_bytes(items, world.bundle.titles, world.bundle.sources, {})), "manifest": facts(),
+        "examination": Examination(),
         "settings": (world.settings.sources, world.settings.examples), "profiles": ray.put(world.profiles), "seed": 1,
     }  # fmt: skip
     rows: list[dict[str, Any]] = propose(ray.data.from_arrow(pa.table(columns)), proposer).take_all()

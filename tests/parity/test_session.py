@@ -33,7 +33,7 @@ def test_events_of_the_same_day_are_not_in_a_daily_state() -> None:
     key, noon_s = ProfileKey("ann", "main"), 20_000 * DAY_S + DAY_S // 2
     at = np.array([noon_s - DAY_S, noon_s - DAY_S // 2, noon_s - 1])
     own = fold.pack(at, np.arange(3), np.full(3, int(Action.PLAY)), np.ones(3, int), np.zeros(3, int))
-    moment = Moment(key, noon_s, 1, b"", np.array([9], np.int32), np.zeros((1, 3), np.float32))
+    moment = Moment(key, noon_s, 1, b"", np.array([9], np.int32), np.zeros((1, 3), np.float32), np.zeros((1, 2), np.int32))
     midnight = dataclasses.replace(moment, at_s=noon_s - DAY_S // 2)
     states = [fold.decode(one.state) for one in as_of_midnight([moment, midnight], {key: own})]
     assert [fold.items(state.recent).tolist() for state in states] == [[0], [0]]

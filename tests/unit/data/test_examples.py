@@ -5,8 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from recray.data.examples import collect
-from recray.schema import NO_ITEM
+from recray.data.examination import ORGANIC, Examination
+from recray.data.examples import collect, start_weights
+from recray.data.replay import Draw, moments
+from recray.features import fold
+from recray.schema import NO_ITEM, Action, ProfileKey
 
 N_HISTORY = 3
 
@@ -38,6 +41,7 @@ def block(*widths: int, at_s: int) -> dict[str, npt.NDArray[np.generic]]:
         "items": ragged([np.arange(width, dtype=np.int32) for width in widths]),
         "history": np.zeros((n, N_HISTORY), np.int32),
         "labels": ragged([np.zeros((width, 3), np.float32) for width in widths]),
+        "weight": ragged([np.full(width, 2, np.float32) for width in widths]),
     }
 
 
@@ -49,4 +53,18 @@ def test_requests_of_unequal_width_in_one_block_are_padded_side_by_side_in_order
     assert train.inputs.match.sum(axis=(1, 2)).tolist() == [6, 8, 4]
     assert np.isnan(train.labels[2, 2:]).all()
     assert not np.isnan(train.labels[2, :2]).any()
+    assert train.weight.tolist() == [[2, 2, 2, 1], [2, 2, 2, 2], [2, 2, 1, 1]]
     assert found["validation"].inputs.items.tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_a_start_weighs_by_the_place_that_began_it() -> None:
+    """Title 3 is played from position 1 and finished from nowhere; title 5 has come from no slate; title 8 was not started."""
+    action = np.array([Action.PLAY, Action.COMPLETE, Action.PLAY], np.int32)
+    words = fold.pack(np.array([100, 110, 120]), np.array([3, 3, 5]), action, np.ones(3, int), np.zeros(3, int))
+    places = np.array([[0, 1], [ORGANIC, ORGANIC], [ORGANIC, ORGANIC]], np.int32)
+    (moment,) = moments(ProfileKey("ann", "main"), words, Draw(0, 105, 5, 1.0, 9, 1), places)
+    assert moment.places.tolist() == [[0, 1], [ORGANIC, ORGANIC]]
+    items = np.array([[8, 5, 3, NO_ITEM]], np.int32)
+    assert start_weights([moment], items, Examination((1.0, 0.5)), 10.0).tolist() == [[1, 1, 2, 1]]
+    (plain,) = moments(ProfileKey("ann", "main"), words, Draw(0, 105, 5, 1.0, 9, 1))
+    assert start_weights([plain], items, Examination((1.0, 0.5)), 10.0).tolist() == [[1, 1, 1, 1]]

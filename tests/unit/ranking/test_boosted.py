@@ -74,6 +74,57 @@ def test_completion_counts_more_than_a_start() -> None:
     assert p[12:].min() > p[:12].max()
 
 
+def test_starts_that_weigh_more_come_first() -> None:
+    """Half of the titles are started as often as the others, but from where fewer look."""
+    train, validation = world.examples(300, 1), world.examples(200, 2)
+    for given in (train, validation):
+        known, odd = given.inputs.items >= 0, given.inputs.items % 2 == 1
+        draws = np.random.default_rng(3)
+        given.labels[:, :, Objective.START] = np.where(known, draws.random(known.shape) < 0.15, np.nan)
+        given.labels[:, :, Objective.COMPLETION] = np.nan
+        given.inputs.match[:, :, 6] = odd & known
+        given.weight[odd & (given.labels[:, :, Objective.START] == 1)] = 4
+    inputs = world.examples(1, 9).inputs
+    inputs.items[0] = 7
+    inputs.match[:] = inputs.match[0, 0]
+    inputs.match[0, :12, 6], inputs.match[0, 12:, 6] = 0, 1
+
+    def told_apart() -> float:
+        ranker = fit(train, validation, world.items(), BoostedSettings(n_trees=10), seed=1, report=lambda figures: None)
+        p = ranker.predict(inputs)[0, :, Objective.START]
+        return float(p[12:].min() - p[:12].max())
+
+    assert told_apart() > 0.02
+    train.weight[:], validation.weight[:] = 1, 1
+    assert abs(told_apart()) < 0.01
+
+
+def test_without_weights_the_trees_are_those_of_grades() -> None:
+    """Gains that are given are those XGBoost makes of the grades 0, 1 and 2."""
+    config = BoostedSettings(n_trees=10, early_stopping_rounds=10)
+    train, validation = world.examples(150, 1), world.examples(60, 2)
+    ranker = fit(train, validation, world.items(), config, seed=1, report=lambda figures: None)
+    features = item_matrix(world.items())
+    present = train.inputs.items >= 0
+    labels = train.labels[present]
+    grade = labels[:, Objective.START] + np.nan_to_num(labels[:, Objective.COMPLETION])
+    data = xgboost.QuantileDMatrix(rows_of(train.inputs, features), grade, qid=np.nonzero(present)[0], feature_names=columns())
+    parameters = {
+        "eta": config.learning_rate, "min_child_weight": config.min_child_weight, "subsample": config.subsample,
+        "colsample_bytree": config.column_share, "tree_method": "hist", "seed": 1, "objective": "rank:ndcg",
+        "max_depth": config.max_depth, "lambdarank_pair_method": "topk",
+        "lambdarank_num_pair_per_sample": config.pairs_per_query,
+    }  # fmt: skip
+    wanted = xgboost.train(parameters, data, ranker.trees[Objective.START].num_boosted_rounds())
+    assert ranker.trees[Objective.START].get_dump() == wanted.get_dump()
+
+
+def test_calibration_counts_starts_by_their_weights() -> None:
+    margins, started = np.zeros(400, np.float32), np.repeat(np.array([1, 0], np.float32), [100, 300])
+    weight = np.where(started > 0, 3, 1).astype(np.float32)
+    assert _calibrate(margins, started, weight)(margins[:1])[0] == pytest.approx(0.5, abs=0.01)
+
+
 def test_objective_without_examples_is_zero() -> None:
     train, validation = world.examples(60, 1), world.examples(30, 2)
     train.labels[:, :, Objective.DISLIKE] = np.nan
@@ -86,14 +137,14 @@ def test_calibration_finds_the_probabilities_behind_the_margins() -> None:
     draws = np.random.default_rng(3)
     margins = draws.normal(size=40_000).astype(np.float32)
     happened = (draws.random(40_000) < 1 / (1 + np.exp(-(0.7 * margins - 2)))).astype(np.float32)
-    found = _calibrate(margins, happened)
+    found = _calibrate(margins, happened, np.ones_like(happened))
     assert found.slope == pytest.approx(0.7, abs=0.05)
     assert found.intercept == pytest.approx(-2, abs=0.05)
     assert np.all(np.diff(found(np.sort(margins[:50]))) >= 0)
 
 
 def test_calibration_stays_finite_when_margins_separate() -> None:
-    found = _calibrate(np.array([-1, -1, 1, 1], np.float32), np.array([0, 0, 1, 1], np.float32))
+    found = _calibrate(np.array([-1, -1, 1, 1], np.float32), np.array([0, 0, 1, 1], np.float32), np.ones(4, np.float32))
     assert 0.5 < found(np.array([1.0], np.float32))[0] < 1
 
 

@@ -128,10 +128,10 @@ def test_unknown_outcomes_do_not_reach_the_loss() -> None:
     given = world.examples(6, 3)
     batch = _batch(given, np.arange(6), "cpu")
     logits = torch.randn(len(batch.slot), len(Objective), generator=torch.Generator().manual_seed(0))
-    before = loss(logits, batch.labels, batch.slot, batch.shape, 0.5)
+    before = loss(logits, batch.labels, batch.weight, batch.slot, batch.shape, 0.5)
     assert torch.isfinite(before)
     moved = logits + 3 * torch.isnan(batch.labels)
-    torch.testing.assert_close(loss(moved, batch.labels, batch.slot, batch.shape, 0.5), before)
+    torch.testing.assert_close(loss(moved, batch.labels, batch.weight, batch.slot, batch.shape, 0.5), before)
 
 
 def test_listwise_part_is_cross_entropy_over_the_candidates_of_a_request() -> None:
@@ -141,9 +141,24 @@ def test_listwise_part_is_cross_entropy_over_the_candidates_of_a_request() -> No
     labels[:, Objective.START] = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])
     slot = torch.tensor([0, 1, 3, 4, 5])  # requests of three places; the first has two candidates
     first = torch.log_softmax(torch.tensor([1.0, 2.0]), 0)[0]
-    second = torch.log_softmax(torch.tensor([0.5, -1.0, 0.0]), 0)[1:].mean()
-    listwise = loss(logits, labels, slot, (2, 3), 1.0) - loss(logits, labels, slot, (2, 3), 0.0)
-    torch.testing.assert_close(listwise, -(first + second) / 2)
+    second = torch.log_softmax(torch.tensor([0.5, -1.0, 0.0]), 0)[1:]
+
+    def listwise(*weight: float) -> torch.Tensor:
+        given = labels, torch.tensor(weight), slot, (2, 3)
+        return loss(logits, *given, 1.0) - loss(logits, *given, 0.0)
+
+    torch.testing.assert_close(listwise(1, 1, 1, 1, 1), -(first + second.mean()) / 2)
+    torch.testing.assert_close(listwise(3, 1, 1, 1, 2), -(3 * first + (second[0] + 2 * second[1]) / 2) / 2)
+
+
+def test_a_start_counts_its_weight_and_other_objectives_do_not() -> None:
+    """Two starts of weight 2 instead of 1 double their part of the pointwise loss, and nothing else of it."""
+    logits, slot = torch.zeros(4, len(Objective)), torch.arange(4)
+    labels = torch.ones(4, len(Objective))
+    labels[2:, Objective.START] = 0
+    plain = loss(logits, labels, torch.ones(4), slot, (1, 4), 0.0)
+    weighed = loss(logits, labels, torch.tensor([2.0, 2.0, 1.0, 1.0]), slot, (1, 4), 0.0)
+    torch.testing.assert_close(weighed - plain, torch.log(torch.tensor(2.0)) / 2)
 
 
 def test_fit_reports_each_epoch_and_keeps_the_best() -> None:

@@ -7,7 +7,7 @@ import pytest
 from recray.data.ingest import ingest
 from recray.data.raw import RawTables
 from recray.errors import ConfigError
-from recray.schema import NO_ITEM
+from recray.schema import NO_ITEM, ProfileKey
 from recray.simulation import world
 from recray.simulation.titles import CHILDREN_TASTES, N_TASTES, Catalogue, invent
 from recray.simulation.world import WorldSettings, build, load, pad
@@ -172,3 +172,22 @@ def test_an_unusable_file_says_which(tmp_path: Path, text: str) -> None:
 def test_the_smallest_worlds_can_be_built(settings: WorldSettings, update: dict[str, int]) -> None:
     tiny = settings.model_copy(update={"n_titles": 20, "n_profiles": 10, "n_events": 200, **update})
     assert world.build(tiny).tables["titles"].num_rows == tiny.n_titles
+
+
+def test_the_truth_is_that_of_the_world_that_is_built() -> None:
+    """First places are always looked at: what is started there is what was planted."""
+    settings = WorldSettings(n_titles=200, n_profiles=200, n_events=40_000, days=40)
+    events, planted = pl.from_arrow(build(settings).tables["events"]), world.truth(settings)
+    first = events.filter((pl.col("action") == "impression") & (pl.col("position") == 0))
+    started = events.filter((pl.col("action") == "play") & (pl.col("position") == 0))
+    row_of = {name: row for row, name in enumerate(planted.catalogue.frame["content_id"])}
+    who = np.array([planted.row_of[ProfileKey(*key)] for key in first.select("user_id", "profile_id").iter_rows()])
+    items = np.array([row_of[name] for name in first["content_id"]], np.int32)[:, None]
+    last = np.full((len(who), 3), NO_ITEM, np.int32)
+    wished = planted.p_start(who, items, last)
+    assert len(started) / len(first) == pytest.approx(wished.mean(), abs=0.05)
+    successors = planted.catalogue.successor
+    part = int(np.flatnonzero(successors >= 0)[0])
+    after = planted.p_start(who[:1], successors[[part]][None, :], np.array([[NO_ITEM, part, NO_ITEM]]))
+    assert after > planted.p_start(who[:1], successors[[part]][None, :], last[:1])
+    assert planted.p_start(who[:1], np.array([[NO_ITEM]]), last[:1]) == 0
