@@ -1,34 +1,33 @@
 """What a viewer is likely to start next, given the order of what was watched."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-import torch
 
 from recray.candidates.clusters import table_of
 from recray.candidates.history import newest
-from recray.candidates.sequence_judge import Judge, Report, best_epoch
-from recray.candidates.sequence_model import Encoder
 from recray.candidates.sequence_serving import LastVectors
-from recray.candidates.sequence_training import train
-from recray.candidates.sequence_windows import gap_size, windows
+from recray.candidates.sequence_windows import N_GAPS, Report, gap_size
 from recray.candidates.source import Ask, nothing
 from recray.features.interactions import Interactions
 from recray.features.items import Items
-from recray.schema import Ints, Retrieved, Tensors
+from recray.schema import Floats, Ints, Retrieved, Tensors
 from recray.settings import SequenceSettings
+
+_TINY: Final = np.float32(1e-12)
 
 
 class Sequence:
-    """Serves a fitted `Encoder` on the CPU; titles newer than the fit are never proposed."""
+    """Serves a fitted `Encoder` by its tensors, without torch; titles newer than the fit are never proposed."""
 
     name: ClassVar[str] = "sequence"
 
-    def __init__(self, encoder: Encoder, config: SequenceSettings) -> None:
-        self._encoder = encoder.cpu().eval().requires_grad_(requires_grad=False)
+    def __init__(self, tensors: Tensors, config: SequenceSettings) -> None:
+        """Take the tensors of the encoder's `state_dict`, float32, and the settings it was fitted with."""
+        self._tensors = tensors
         self._config = config
-        self._last = LastVectors.of(self._encoder)
-        self._table = table_of(encoder.outputs.detach().numpy())
+        self._last = LastVectors.of(tensors)
+        self._table = table_of(_outputs(tensors["titles.weight"]))
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles to follow the newest `max_length` of each history; nothing for an empty one."""
@@ -46,7 +45,7 @@ class Sequence:
         return gap_size(-np.diff(at_s, axis=1, prepend=ask.requests.now_s[:, None]))
 
     def tensors(self) -> Tensors:
-        return {name: weight.numpy() for name, weight in self._encoder.state_dict().items()}
+        return self._tensors
 
     def config(self) -> dict[str, Any]:
         return self._config.model_dump(mode="json")
@@ -54,9 +53,22 @@ class Sequence:
     @classmethod
     def restore(cls, tensors: Tensors, config: dict[str, Any], items: Items) -> Self:
         settings = SequenceSettings.model_validate(config)
-        encoder = Encoder(len(tensors["titles.weight"]) - 1, settings, torch.Generator())
-        encoder.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in tensors.items()})
-        return cls(encoder, settings)
+        expected = {
+            "titles.weight": (len(tensors["titles.weight"]), settings.dim),
+            "positions.weight": (settings.max_length, settings.dim),
+            **{f"blocks.{number}.back.weight": (settings.max_length, settings.heads) for number in range(settings.blocks)},
+            **({"gaps.weight": (N_GAPS, settings.dim)} if settings.request_time else {}),
+        }
+        # Compiled code reads beyond the end of an array that is too small.
+        if wrong := {name: tensors[name].shape for name, shape in expected.items() if tensors[name].shape != shape}:
+            raise ValueError(f"sequence model has tensors of shapes {wrong}; its settings make them {expected}")
+        return cls(tensors, settings)
+
+
+def _outputs(titles: Floats) -> Floats:
+    """Title vectors [n_items, dim] of length 1 that scores are inner products with; the last row stands for padding."""
+    length = np.linalg.norm(titles[:-1], axis=1, keepdims=True)
+    return titles[:-1] / np.maximum(length, _TINY)
 
 
 def fit(  # noqa: PLR0913  # plain fitting takes all of a run from its caller, by name
@@ -74,12 +86,7 @@ def fit(  # noqa: PLR0913  # plain fitting takes all of a run from its caller, b
     `validation` continues `interactions` in time, with the same profile and title numbers; it decides when to stop and is
     never trained on. Weights, order and dropout follow from `seed` alone on one kind of device.
     """
-    rng = np.random.default_rng(seed)
-    seen = windows(interactions, config.max_length)
-    judge = None if validation is None else Judge.of(interactions, validation, config.max_length, rng)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        encoder = Encoder(items.n, config, torch.Generator().manual_seed(seed)).to(device)
-        if seen.start.size:
-            best_epoch(encoder, train(encoder, seen, config, rng), judge, config, report)
-    return Sequence(encoder, config)
+    # torch takes seconds and hundreds of megabytes to import; serving a fitted encoder needs none of it.
+    from recray.candidates.sequence_training import fitted_tensors
+
+    return Sequence(fitted_tensors(interactions, validation, items.n, config, (seed, device, report)), config)

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recray.candidates.sequence_judge import Judge, best_epoch
 from recray.candidates.sequence_model import Encoder, autocast, product_type
-from recray.candidates.sequence_windows import Windows
-from recray.schema import Longs
+from recray.candidates.sequence_windows import Report, Windows, windows
+from recray.features.interactions import Interactions
+from recray.schema import Longs, Tensors
 from recray.settings import SequenceSettings
 
 _LOGIT_CELLS: Final = {"cpu": 2_000_000, "cuda": 200_000_000}
@@ -20,6 +22,26 @@ _LOGIT_CELLS: Final = {"cpu": 2_000_000, "cuda": 200_000_000}
 _BATCHES_PER_BUCKET: Final = 20
 _WARM_UP: Final = 0.05
 """Share of all steps in which the learning rate rises."""
+
+
+def fitted_tensors(
+    interactions: Interactions,
+    validation: Interactions | None,
+    n_items: int,
+    config: SequenceSettings,
+    run: tuple[int, str, Report],
+) -> Tensors:
+    """The `state_dict` of an encoder fitted as `sequence.fit` promises; run = (seed, device, report)."""
+    seed, device, report = run
+    rng = np.random.default_rng(seed)
+    seen = windows(interactions, config.max_length)
+    judge = None if validation is None else Judge.of(interactions, validation, config.max_length, rng)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = Encoder(n_items, config, torch.Generator().manual_seed(seed)).to(device)
+        if seen.start.size:
+            best_epoch(encoder, train(encoder, seen, config, rng), judge, config, report)
+    return {name: weight.cpu().numpy() for name, weight in encoder.state_dict().items()}
 
 
 def train(encoder: Encoder, seen: Windows, config: SequenceSettings, rng: np.random.Generator) -> Iterator[float]:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import grpc
 import httpx
 import pytest
 
-from bundle_world import make
+from bundle_world import made
 from recray.bench.processes import MARK, members
 from recray.serving.environment import free_ports
 from recray.settings.reach import HAPROXY_PORTS, REPLICA_PORTS
@@ -91,11 +90,9 @@ def _sockets(pid: int) -> Iterator[tuple[str, int]]:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Served]]:
     """Two applications on the same machine, each with a store of its own."""
-    home = tmp_path_factory.mktemp("loopback")
-    make(home / "one")
-    shutil.copytree(home / "one", home / "two")
     ports = free_ports()
-    running = [_start(home / name, next(ports)) for name in ("one", "two")]
+    homes = [made(tmp_path_factory, name).settings.home for name in ("one", "two")]
+    running = [_start(home, next(ports)) for home in homes]
     try:
         for served, process, log in running:
             _until_ready(served.url, process, log)

@@ -10,7 +10,8 @@ import example_world as world
 from recray.errors import ModelError
 from recray.features.vectorize import item_matrix
 from recray.ranking import boosted
-from recray.ranking.boosted import BoostedRanker, _calibrate, columns, fit, rows_of
+from recray.ranking.boosted import BoostedRanker, columns, fit, rows_of
+from recray.ranking.boosted_fit import _calibrate
 from recray.schema import Objective
 from recray.settings import BoostedSettings
 
