@@ -60,7 +60,7 @@ def _new_id() -> str:
 
 
 def _settings(given: dict[str, Any]) -> Settings:
-    os.environ["OMP_NUM_THREADS"] = str(_THREADS)  # for torch, where a ranker should come to import it
+    os.environ["OMP_NUM_THREADS"] = str(_THREADS)  # of what rankers import later: XGBoost, torch
     threadpool_limits(_THREADS)
     return settings_module.load(None, os.environ, **given)
 

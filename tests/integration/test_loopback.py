@@ -22,7 +22,7 @@ from recray.bench.processes import MARK, members
 from recray.serving.environment import free_ports
 from recray.settings.reach import HAPROXY_PORTS, REPLICA_PORTS
 
-PATIENCE_S = 180.0
+PATIENCE_S = 400.0
 _LISTENING = "0A"
 
 
