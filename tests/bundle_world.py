@@ -1,6 +1,9 @@
 """A small real bundle made without Ray: the synthetic world imported, sources and rankers fitted, written to a registry."""
 
 import dataclasses
+import fcntl
+import os
+import shutil
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from recray.bundle import Bundle, facts, from_bytes, to_bytes
 from recray.candidates.generate import CandidateStage
@@ -95,26 +99,58 @@ class BundleWorld:
         return columns([self.states[key] for key in keys], [self.profiles[key] for key in keys])
 
 
-def make(home: Path) -> BundleWorld:
-    """Import, fit, write, promote; some seconds."""
-    settings = resolve(_SMALL | {"home": str(home)})
-    lake = Lake(settings.lake_dir)
-    ingest(lake, "world", build(WorldSettings(n_titles=300, n_profiles=120, n_events=6_000, days=60)), report=lambda line: None)
-    history = open_history(lake, "world", settings)
-    items = history.catalogue(history.periods.sources_end_s)
-    sources = fit_all(history.until(history.periods.sources_end_s), items, settings, seed=1, device="cpu",
-                      report=lambda *figures: None)  # fmt: skip
+def made(folders: pytest.TempPathFactory, name: str) -> BundleWorld:
+    """A copy, in a folder of its own, of the one world of this run; whichever worker asks first makes it for all of them."""
+    base = folders.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    original, home = shared / "bundle-world", folders.mktemp(name)
+    with (shared / "bundle-world.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not original.exists():
+            unfinished = folders.mktemp("bundle-world-unfinished")
+            _make(unfinished)
+            unfinished.rename(original)
+    shutil.copytree(original, home, dirs_exist_ok=True)
+    return _opened(home)
+
+
+def _settings(home: Path) -> Settings:
+    return resolve(_SMALL | {"home": str(home)})
+
+
+def _words(lake: Lake, history: History) -> dict[ProfileKey, list[int]]:
+    """Packed events of each profile."""
     events = lake.events("world")
     words, kept = packed(events, history.number_of)
     owners = [ProfileKey(u, p) for u, p in zip(events["user_id"].to_pylist(), events["profile_id"].to_pylist(), strict=True)]
     own: dict[ProfileKey, list[int]] = {}
     for key, word in zip(np.array(owners, object)[kept], words, strict=True):
         own.setdefault(key, []).append(int(word))
-    states = {key: fold.fold(ProfileState(), np.array(held, np.uint64)) for key, held in own.items()}
-    profiles = settings_of(history.profiles)
-    stage_files = to_bytes(items, history.titles, sources, {})
-    early = from_bytes("early", facts(), stage_files)
-    examples = _examples(early, history, own, profiles, settings)
+    return own
+
+
+def _opened(home: Path) -> BundleWorld:
+    settings = _settings(home)
+    lake, registry = Lake(settings.lake_dir), Registry(settings.registry_dir)
+    history = open_history(lake, "world", settings)
+    states = {key: fold.fold(ProfileState(), np.array(own, np.uint64)) for key, own in _words(lake, history).items()}
+    bundle_id = registry.alias("champion")
+    assert bundle_id is not None
+    bundle = from_bytes(bundle_id, *registry.read(bundle_id))
+    return BundleWorld(settings, history, bundle, states, settings_of(history.profiles))
+
+
+def _make(home: Path) -> None:
+    """Import, fit, write, promote; some seconds."""
+    settings = _settings(home)
+    lake = Lake(settings.lake_dir)
+    ingest(lake, "world", build(WorldSettings(n_titles=300, n_profiles=120, n_events=6_000, days=60)), report=lambda line: None)
+    history = open_history(lake, "world", settings)
+    items = history.catalogue(history.periods.sources_end_s)
+    sources = fit_all(history.until(history.periods.sources_end_s), items, settings, seed=1, device="cpu",
+                      report=lambda *figures: None)  # fmt: skip
+    early = from_bytes("early", facts(), to_bytes(items, history.titles, sources, {}))
+    examples = _examples(early, history, _words(lake, history), settings_of(history.profiles), settings)
     half = np.arange(len(examples)) % 2 == 0
     train, validation = examples.take(np.flatnonzero(half)), examples.take(np.flatnonzero(~half))
     rankers = {
@@ -127,7 +163,6 @@ def make(home: Path) -> BundleWorld:
     manifest = facts(created_at=at.isoformat(), data={"name": "world", "samples": []}, metrics={}, chosen="deep", gate={})
     bundle_id = registry.write(to_bytes(items, history.titles, sources, rankers, preranks), manifest)
     registry.point("champion", bundle_id, at)
-    return BundleWorld(settings, history, from_bytes(bundle_id, *registry.read(bundle_id)), states, profiles)
 
 
 async def publish(world: BundleWorld, url: str) -> None:

@@ -4,7 +4,6 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
@@ -76,6 +75,8 @@ class Factors:
 
 def title_vectors(interactions: Interactions, items: Items, config: SourceSettings, *, seed: int) -> Floats:
     """Vectors of titles [n_items, factors] float32 by implicit ALS; zeros for a title nobody watched."""
+    from implicit.cpu.als import AlternatingLeastSquares  # serving needs none of it
+
     # Its own threads split the titles; BLAS threads beneath them would fight for the same cores.
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(

@@ -1,49 +1,46 @@
 """What a viewer is likely to start next, given the order of what was watched."""
 
-from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-import torch
 
 from recray.candidates.clusters import ClusteredTable, table_of
 from recray.candidates.dense import DenseTable
 from recray.candidates.history import newest
-from recray.candidates.sequence_catalogue import new_title_offset, widened
-from recray.candidates.sequence_judge import Judge, Report, best_epoch
-from recray.candidates.sequence_model import Encoder, outputs
 from recray.candidates.sequence_serving import LastVectors
-from recray.candidates.sequence_training import train
-from recray.candidates.sequence_windows import gap_size, windows
-from recray.candidates.similar import seen_titles
+from recray.candidates.sequence_windows import N_GAPS, Report, gap_size
 from recray.candidates.source import Ask, nothing
 from recray.features.interactions import Interactions
 from recray.features.items import Items
-from recray.schema import Floats, Ints, Longs, Retrieved, Tensors
+from recray.schema import Floats, Ints, Retrieved, Tensors
 from recray.settings import SequenceSettings
+
+_TINY: Final = np.float32(1e-12)
 
 
 class Sequence:
-    """Serves a fitted `Encoder` on the CPU; titles that came into the catalogue after the fit are never proposed."""
+    """Serves a fitted `Encoder` by its tensors, without torch; titles that came after the fit are never proposed."""
 
     name: ClassVar[str] = "sequence"
 
-    def __init__(self, encoder: Encoder, offset: Floats, config: SequenceSettings) -> None:
-        """Take an encoder of the whole catalogue and what is added to each title's score [n_items]; -inf is never proposed."""
-        self._encoder = encoder.cpu().eval().requires_grad_(requires_grad=False)
-        self._offset = offset
+    def __init__(self, tensors: Tensors, config: SequenceSettings) -> None:
+        """Take the tensors of the encoder's `state_dict`, float32, and the settings it was fitted with.
+
+        The encoder is of the whole catalogue; `offset` [n_items] is added to each title's score, -inf is never proposed.
+        """
+        self._tensors = tensors
         self._config = config
-        self._last = LastVectors.of(self._encoder)
+        self._last = LastVectors.of(tensors)
 
     @cached_property
     def _table(self) -> DenseTable | ClusteredTable:
         """Built when first asked, which the process of a fit never is."""
-        return table_of(outputs(self._encoder.table()).numpy(), self._offset)
+        return table_of(_outputs(self._tensors["titles.weight"]), self._tensors["offset"])
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
         """The best k eligible titles to follow the newest `max_length` of each history; nothing for an empty one."""
-        history = newest(ask, self._config.max_length, len(self._offset))
+        history = newest(ask, self._config.max_length, len(self._tensors["offset"]))
         length = (history >= 0).sum(axis=1)
         if not length.any():
             return nothing(len(history))
@@ -57,7 +54,7 @@ class Sequence:
         return gap_size(-np.diff(at_s, axis=1, prepend=ask.requests.now_s[:, None]))
 
     def tensors(self) -> Tensors:
-        return {name: weight.numpy() for name, weight in self._encoder.state_dict().items()} | {"offset": self._offset}
+        return self._tensors
 
     def config(self) -> dict[str, Any]:
         return self._config.model_dump(mode="json")
@@ -65,10 +62,22 @@ class Sequence:
     @classmethod
     def restore(cls, tensors: Tensors, config: dict[str, Any], items: Items) -> Self:
         settings = SequenceSettings.model_validate(config)
-        encoder = Encoder(len(tensors["titles.weight"]) - 1, settings, torch.Generator())
-        weights = {name: torch.from_numpy(np.array(weight)) for name, weight in tensors.items() if name != "offset"}
-        encoder.load_state_dict(weights)
-        return cls(encoder, tensors["offset"], settings)
+        expected = {
+            "titles.weight": (len(tensors["offset"]) + 1, settings.dim),
+            "positions.weight": (settings.max_length, settings.dim),
+            **{f"blocks.{number}.back.weight": (settings.max_length, settings.heads) for number in range(settings.blocks)},
+            **({"gaps.weight": (N_GAPS, settings.dim)} if settings.request_time else {}),
+        }
+        # Compiled code reads beyond the end of an array that is too small.
+        if wrong := {name: tensors[name].shape for name, shape in expected.items() if tensors[name].shape != shape}:
+            raise ValueError(f"sequence model has tensors of shapes {wrong}; its settings make them {expected}")
+        return cls(tensors, settings)
+
+
+def _outputs(titles: Floats) -> Floats:
+    """Title vectors [n_items, dim] of length 1 that scores are inner products with; the last row stands for padding."""
+    length = np.linalg.norm(titles[:-1], axis=1, keepdims=True)
+    return titles[:-1] / np.maximum(length, _TINY)
 
 
 def fit(  # noqa: PLR0913  # plain fitting takes all of a run from its caller, by name
@@ -87,31 +96,7 @@ def fit(  # noqa: PLR0913  # plain fitting takes all of a run from its caller, b
     never trained on. Weights, order and dropout follow from `seed` alone on one kind of device. The model is fitted to the
     titles that anyone watched; for the others see `sequence_catalogue`.
     """
-    rng = np.random.default_rng(seed)
-    watched = seen_titles(interactions)
-    known = _among(interactions, watched)
-    later = None if validation is None else _among(validation, watched)
-    seen = windows(known, config.max_length)
-    judge = None if later is None else Judge.of(known, later, config.max_length, rng)
-    content = torch.from_numpy(items.content[watched]).to(device)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        encoder = Encoder(watched.size, config, torch.Generator().manual_seed(seed), content).to(device)
-        if seen.start.size:
-            best_epoch(encoder, train(encoder, seen, config, rng), judge, config, report)
-    wide, unknown = widened(encoder, watched, items, config)
-    offset = np.where(unknown, -np.inf, 0).astype(np.float32)
-    new = ~unknown
-    new[watched] = False
-    if validation is None:
-        asked = Judge.within(windows(interactions, config.max_length), rng)
-    else:
-        asked = Judge.of(interactions, validation, config.max_length, rng)
-    offset[new] = new_title_offset(wide, asked, new, config.new_share)
-    return Sequence(wide, offset, config)
+    # torch takes seconds and hundreds of megabytes to import; serving a fitted encoder needs none of it.
+    from recray.candidates.sequence_training import fitted_tensors
 
-
-def _among(interactions: Interactions, titles: Longs) -> Interactions:
-    """The rows of `titles` [n] int64, ascending, numbered in their order."""
-    kept = interactions.where(np.isin(interactions.item, titles))
-    return replace(kept, item=np.searchsorted(titles, kept.item).astype(np.int32), n_items=titles.size)
+    return Sequence(fitted_tensors(interactions, validation, items, config, (seed, device, report)), config)

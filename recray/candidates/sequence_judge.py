@@ -1,7 +1,7 @@
 """How well a sequence model foretells validation titles while it is fitted, and which epoch's weights are kept."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from recray.candidates.history import first_of_each
 from recray.candidates.sequence_model import Encoder, autocast, outputs
-from recray.candidates.sequence_windows import Windows
+from recray.candidates.sequence_windows import Report, Windows
 from recray.features.interactions import Interactions
 from recray.schema import Longs
 from recray.settings import SequenceSettings
@@ -20,8 +20,6 @@ from recray.settings import SequenceSettings
 _N_JUDGED: Final = 2_000
 _BATCH: Final = 128
 _CUTOFF: Final = 10
-
-Report = Callable[[dict[str, float]], None]
 
 
 @dataclass(slots=True)

@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recray.candidates.sequence_windows import N_GAPS
+from recray.candidates.sequence_windows import N_GAPS, TEMPERATURE
 from recray.settings import SequenceSettings
 
-TEMPERATURE: Final = 0.05
-"""What cosines are divided by to be logits."""
 _BF16: Final = ("avx512_bf16", "amx_bf16", "bf16")
 _SIGMA: Final = 0.02
 """Deviation of initial weights; larger ones make softmax gradients denormal, which is ten times slower on a CPU."""

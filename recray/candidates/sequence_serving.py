@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
-import torch
 
-from recray.candidates.sequence_model import TEMPERATURE, Block, Encoder
+from recray.candidates.sequence_windows import TEMPERATURE
 from recray.features.compiled import compiled, held, inner_product
-from recray.schema import Floats, Ints
+from recray.schema import Floats, Ints, Tensors
 
 _EPSILON: Final = np.float32(1e-5)
 _TINY: Final = np.float32(1e-12)
@@ -41,27 +40,19 @@ class LastVectors:
     weights: _Weights
 
     @classmethod
-    def of(cls, encoder: Encoder) -> Self:
-        """The weights of a fitted encoder, folded."""
-        blocks = [block for block in encoder.blocks if isinstance(block, Block)]
-        parts = [
-            (
-                *_after(block.before_attention, block.query.weight, block.query.bias),
-                *_after(block.before_attention, block.key_value.weight, block.key_value.bias),
-                block.joined.weight.t(),
-                block.joined.bias,
-                *_after(block.before_dense, block.wider.weight, block.wider.bias),
-                block.narrower.weight.t(),
-                block.narrower.bias,
-                block.back.weight.t(),
-            )
-            for block in blocks
-        ]
-        scale = encoder.titles.embedding_dim**0.5
-        weights: Any = tuple(_array(torch.stack(part)) for part in zip(*parts, strict=True))
-        titles, positions = _array(encoder.titles.weight * scale), _array(encoder.positions.weight)
-        gaps = np.zeros((1, titles.shape[1]), np.float32) if encoder.gaps is None else _array(encoder.gaps.weight)
-        return cls(titles, positions, gaps, weights)
+    def of(cls, tensors: Tensors) -> Self:
+        """The weights of a fitted encoder, as its `state_dict` names them, folded.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        titles = tensors["titles.weight"]
+        gaps = tensors.get("gaps.weight", np.zeros((1, titles.shape[1]), np.float32))
+        n_blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+        parts = [_folded(tensors, f"blocks.{number}.") for number in range(n_blocks)]
+        weights: Any = tuple(held(np.stack(part), np.float32) for part in zip(*parts, strict=True))
+        positions = tensors["positions.weight"]
+        return cls(held(titles, np.float32), held(positions, np.float32), held(gaps, np.float32), weights)
 
     def __call__(self, history: Ints, gaps: Ints) -> Floats:
         """Vectors [B, dim] float32 of histories [B, L], newest first, padded anywhere; zeros for an empty one.
@@ -75,12 +66,25 @@ class LastVectors:
         return vectors
 
 
-def _after(norm: torch.nn.LayerNorm, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return (weight * norm.weight).t(), weight @ norm.bias + bias
+def _folded(tensors: Tensors, block: str) -> tuple[Floats, ...]:
+    """The weights of the block whose names begin so, in the order of `LastVectors.weights`."""
 
+    def after(norm: str, layer: str) -> tuple[Floats, Floats]:
+        weight = tensors[f"{block}{layer}.weight"]
+        scale, shift = tensors[f"{block}{norm}.weight"], tensors[f"{block}{norm}.bias"]
+        return (weight * scale).T, weight @ shift + tensors[f"{block}{layer}.bias"]
 
-def _array(weight: torch.Tensor) -> Floats:
-    return held(weight.detach().numpy(), np.float32)
+    def plain(layer: str) -> tuple[Floats, Floats]:
+        return tensors[f"{block}{layer}.weight"].T, tensors[f"{block}{layer}.bias"]
+
+    return (
+        *after("before_attention", "query"),
+        *after("before_attention", "key_value"),
+        *plain("joined"),
+        *after("before_dense", "wider"),
+        *plain("narrower"),
+        tensors[f"{block}back.weight"].T,
+    )
 
 
 @compiled
@@ -181,6 +185,7 @@ def _encode(
     titles, positions, after = inputs
     query_w, query_b, key_w, key_b, joined_w, joined_b, wider_w, wider_b, narrower_w, narrower_b, back = weights
     n_blocks = len(query_w)
+    scale = np.float32(math.sqrt(titles.shape[1]))
     for row in range(len(history)):
         kept, gap = history[row][history[row] >= 0], gaps[row][history[row] >= 0]
         length = len(kept)
@@ -189,7 +194,7 @@ def _encode(
         x = np.empty((length, titles.shape[1]), np.float32)
         for place in range(length):
             newest = length - 1 - place
-            x[place] = titles[kept[newest]] + positions[place] + after[gap[newest]]
+            x[place] = titles[kept[newest]] * scale + positions[place] + after[gap[newest]]
         for block in range(n_blocks):
             normed = _normalized(x)
             # Nothing reads the other positions of the last block.

@@ -4,15 +4,21 @@ The learning rate rises over the first steps and then falls in a straight line t
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recray.candidates.sequence_catalogue import new_title_offset, widened
+from recray.candidates.sequence_judge import Judge, best_epoch
 from recray.candidates.sequence_model import Encoder, autocast, outputs, product_type
-from recray.candidates.sequence_windows import Windows
-from recray.schema import Longs
+from recray.candidates.sequence_windows import Report, Windows, windows
+from recray.candidates.similar import seen_titles
+from recray.features.interactions import Interactions
+from recray.features.items import Items
+from recray.schema import Longs, Tensors
 from recray.settings import SequenceSettings
 
 _LOGIT_CELLS: Final = {"cpu": 2_000_000, "cuda": 200_000_000}
@@ -20,6 +26,45 @@ _LOGIT_CELLS: Final = {"cpu": 2_000_000, "cuda": 200_000_000}
 _BATCHES_PER_BUCKET: Final = 20
 _WARM_UP: Final = 0.05
 """Share of all steps in which the learning rate rises."""
+
+
+def fitted_tensors(
+    interactions: Interactions,
+    validation: Interactions | None,
+    items: Items,
+    config: SequenceSettings,
+    run: tuple[int, str, Report],
+) -> Tensors:
+    """The tensors of a `Sequence` fitted as `sequence.fit` promises; run = (seed, device, report)."""
+    seed, device, report = run
+    rng = np.random.default_rng(seed)
+    watched = seen_titles(interactions)
+    known = _among(interactions, watched)
+    later = None if validation is None else _among(validation, watched)
+    seen = windows(known, config.max_length)
+    judge = None if later is None else Judge.of(known, later, config.max_length, rng)
+    content = torch.from_numpy(items.content[watched]).to(device)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = Encoder(watched.size, config, torch.Generator().manual_seed(seed), content).to(device)
+        if seen.start.size:
+            best_epoch(encoder, train(encoder, seen, config, rng), judge, config, report)
+    wide, unknown = widened(encoder, watched, items, config)
+    offset = np.where(unknown, -np.inf, 0).astype(np.float32)
+    new = ~unknown
+    new[watched] = False
+    if validation is None:
+        asked = Judge.within(windows(interactions, config.max_length), rng)
+    else:
+        asked = Judge.of(interactions, validation, config.max_length, rng)
+    offset[new] = new_title_offset(wide, asked, new, config.new_share)
+    return {name: weight.numpy() for name, weight in wide.state_dict().items()} | {"offset": offset}
+
+
+def _among(interactions: Interactions, titles: Longs) -> Interactions:
+    """The rows of `titles` [n] int64, ascending, numbered in their order."""
+    kept = interactions.where(np.isin(interactions.item, titles))
+    return replace(kept, item=np.searchsorted(titles, kept.item).astype(np.int32), n_items=titles.size)
 
 
 def train(encoder: Encoder, seen: Windows, config: SequenceSettings, rng: np.random.Generator) -> Iterator[float]:

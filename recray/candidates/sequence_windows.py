@@ -1,5 +1,6 @@
 """Watch histories as the sequence model reads them: stretches of titles and, where they count, of times."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,10 @@ from recray.schema import Ints, Longs
 
 N_GAPS: Final = 64
 """Sizes of gaps that are told apart; each but the first and the last is 1.35 times the one before."""
+TEMPERATURE: Final = 0.05
+"""What cosines are divided by to be logits."""
+Report = Callable[[dict[str, float]], None]
+"""Called after each epoch of a fit with its figures."""
 _STEP: Final = 0.301
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 import numpy as np
+from llvmlite.binding import get_host_cpu_features
 
 from recray.errors import ModelError
 from recray.features.compiled import held
@@ -38,9 +39,7 @@ def standardize(values: Floats, mean: Floats, scale: Floats) -> Floats:
 
 def multiplies_bytes() -> bool:
     """Whether this processor has instructions for products of bytes."""
-    import torch
-
-    return bool(torch.cpu._is_vnni_supported())  # there is no public question
+    return bool(get_host_cpu_features().get("avx512vnni", False))  # numba's compiler is asked: torch takes seconds to import
 
 
 @dataclass(frozen=True, slots=True)

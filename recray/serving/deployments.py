@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
@@ -61,7 +60,7 @@ def _new_id() -> str:
 
 
 def _settings(given: dict[str, Any]) -> Settings:
-    torch.set_num_threads(_THREADS)
+    os.environ["OMP_NUM_THREADS"] = str(_THREADS)  # of what rankers import later: XGBoost, torch
     threadpool_limits(_THREADS)
     return settings_module.load(None, os.environ, **given)
 

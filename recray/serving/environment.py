@@ -40,6 +40,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "RAY_worker_niceness": "0",
     # Processes that ran a task stay, by default as many as there are cores, half a gigabyte each with what they imported.
     "RAY_num_workers_soft_limit": "0",
+    # A worker per core is otherwise started before anyone asks, and ended a second later: half of what starting Ray costs.
+    "RAY_prestart_worker_first_driver": "0",
     # The default is the number of cores, and a warning for every few workers more.
     "RAY_worker_maximum_startup_concurrency": "16",
     "RAY_DEDUP_LOGS": "1",

@@ -7,22 +7,10 @@ from typing import Any, Final
 import ray
 from ray.train import Checkpoint, UserCallback
 
+from recray.training.board import Board
+
 _LOOK_S: Final = 1.0
 Say = Callable[[dict[str, float]], None]
-
-
-class _Board:
-    """Figures that were reported and not yet taken, oldest first."""
-
-    def __init__(self) -> None:
-        self._figures: list[dict[str, float]] = []
-
-    def put(self, figures: dict[str, float]) -> None:
-        self._figures.append(figures)
-
-    def take(self) -> list[dict[str, float]]:
-        taken, self._figures = self._figures, []
-        return taken
 
 
 class _Posting(UserCallback):
@@ -41,7 +29,7 @@ def fit_aloud(trainer_of: Callable[[list[UserCallback]], Any], say: Say) -> Any:
 
     `trainer_of` makes the trainer, given the callbacks that its run takes.
     """
-    board = ray.remote(_Board).options(num_cpus=0).remote()
+    board = ray.remote(Board).options(num_cpus=0).remote()
     with ThreadPoolExecutor(1) as pool:
         fitting = pool.submit(trainer_of([_Posting(board)]).fit)
         while True:

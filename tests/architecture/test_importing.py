@@ -1,5 +1,6 @@
 """Importing a module does nothing: no file, no log handler, no thread, no change of the environment."""
 
+import ast
 import json
 import os
 import subprocess
@@ -91,3 +92,21 @@ def test_importing_any_module_does_nothing(root: Path, tmp_path: Path) -> None:
 )
 def test_a_planted_effect_is_found(plant: Callable[[str, str], Path], tmp_path: Path, text: str, what: str) -> None:
     assert side_effects(plant("planted.py", text), ["planted"], tmp_path / "home") == [f"planted changes {what}"]
+
+
+_HEAVY = ("torch", "xgboost", "sklearn", "scipy.stats", "implicit", "wandb")
+
+
+def heavy(statement: str, root: Path) -> list[str]:
+    """What a process has imported after a statement, of libraries that take seconds."""
+    code = f"import sys; {statement}; print([name for name in {_HEAVY} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120, check=True)
+    return ast.literal_eval(ran.stdout.splitlines()[-1])
+
+
+def test_a_replica_imports_no_library_that_only_fitting_needs(root: Path) -> None:
+    assert heavy("import recray.serving.compose", root) == []
+
+
+def test_a_library_that_takes_seconds_is_seen(root: Path) -> None:
+    assert heavy("import scipy.stats", root) == ["scipy.stats"]

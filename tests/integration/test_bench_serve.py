@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bundle_world import BundleWorld, make, publish
+from bundle_world import BundleWorld, made, publish
 from recray.bench.processes import MARK
 from recray.cli.app import app
 from recray.simulation import wrk
@@ -21,7 +21,7 @@ SHORT = ("--seconds", "1", "--rounds", "1", "--connections", "4")
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
     """A home with a champion, whose profiles are published to its store."""
-    world = make(tmp_path_factory.mktemp("bench"))
+    world = made(tmp_path_factory, "bench")
 
     with EmbeddedStore.start(world.settings.home) as store:
         asyncio.run(publish(world, store.url))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bundle_world import make, publish
+from bundle_world import made, publish
 from recray.bench.faults import Plan, faults_of, measure, serving
 from recray.bench.prepared import Prepared, prepared
 from recray.settings import Settings, merge
@@ -35,7 +35,7 @@ SERVING = {
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     """A champion, and a store of its own with every profile, that may be killed."""
-    world, folder = make(tmp_path_factory.mktemp("faults")), tmp_path_factory.mktemp("faults-run")
+    world, folder = made(tmp_path_factory, "faults"), tmp_path_factory.mktemp("faults-run")
     given = merge(world.settings.model_dump(), {"serving": SERVING, "store": {"timeout_s": 1.0}})
     with EmbeddedStore.start(world.settings.home) as store:
         asyncio.run(publish(world, store.url))

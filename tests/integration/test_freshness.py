@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundle_world import make, publish
+from bundle_world import made, publish
 from recray.bench.faults import serving
 from recray.bench.freshness import FAULTS, Plan, measure
 from recray.bench.kept import reckoned, with_own_lake
@@ -52,7 +52,7 @@ async def tampered(ready: Prepared, ledger: Ledger) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Figures of a run of some seconds, and the events that the home's own lake holds before and after."""
-    world, folder = make(tmp_path_factory.mktemp("freshness")), tmp_path_factory.mktemp("freshness-run")
+    world, folder = made(tmp_path_factory, "freshness"), tmp_path_factory.mktemp("freshness-run")
     settings = Settings.model_validate(merge(world.settings.model_dump(), PATIENT))
     before = Lake(settings.lake_dir).events("world").num_rows
     with EmbeddedStore.start(settings.home) as store:

@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray import serve
 
-from bundle_world import BundleWorld, make, publish
+from bundle_world import BundleWorld, made, publish
 from recray.features.tally import Tally, decode, title_digests
 from recray.serving.compose import APPLICATION, launch
 from recray.serving.environment import free_ports
@@ -25,7 +25,7 @@ N_VIEWERS = 30
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
-    return make(tmp_path_factory.mktemp("live"))
+    return made(tmp_path_factory, "live")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner
 
-from bundle_world import BundleWorld, make
+from bundle_world import BundleWorld, made
 from recray.cli.app import app
 from recray.serving.auth import operator_only
 from recray.serving.gateway import build_app
@@ -35,7 +35,7 @@ QUICK = TrafficSettings(think_s=0.1)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
-    return make(tmp_path_factory.mktemp("load"))
+    return made(tmp_path_factory, "load")
 
 
 @pytest.fixture(scope="module")

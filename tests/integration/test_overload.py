@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bundle_world import make, publish
+from bundle_world import made, publish
 from recray.bench.elastic import Step, elastic, step
 from recray.bench.faults import serving, whole
 from recray.bench.overload import overload
@@ -21,7 +21,7 @@ ONE = {"min_replicas": 1, "max_replicas": 1}
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     """A champion, and a store of its own with every profile."""
-    world, folder = make(tmp_path_factory.mktemp("overload")), tmp_path_factory.mktemp("overload-run")
+    world, folder = made(tmp_path_factory, "overload"), tmp_path_factory.mktemp("overload-run")
     given = merge(world.settings.model_dump(), {"serving": SERVING, "store": {"timeout_s": 2.0}})
     with EmbeddedStore.start(world.settings.home) as store:
         asyncio.run(publish(world, store.url))

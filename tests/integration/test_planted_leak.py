@@ -10,7 +10,7 @@ import pytest
 import ray
 import ray.data
 
-from bundle_world import BundleWorld, make
+from bundle_world import BundleWorld, made
 from recray.bundle import facts, to_bytes
 from recray.data.examination import Examination
 from recray.data.examples import propose
@@ -23,9 +23,9 @@ from recray.stores.lake import Lake
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BundleWorld]:
-    made = make(tmp_path_factory.mktemp("leak"))
+    found = made(tmp_path_factory, "leak")
     ray.init(num_cpus=8, object_store_memory=200_000_000, include_dashboard=False, log_to_driver=False)
-    yield made
+    yield found
     ray.shutdown()
 
 

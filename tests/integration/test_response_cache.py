@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bundle_world import NOW_S, BundleWorld, make
+from bundle_world import NOW_S, BundleWorld, made
 from recray.errors import StageError
 from recray.schema import ProfileKey
 from recray.serving.auth import operator_only
@@ -22,7 +22,7 @@ from recray.stores.memory import MemoryStore
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
-    return make(tmp_path_factory.mktemp("cached"))
+    return made(tmp_path_factory, "cached")
 
 
 @dataclass

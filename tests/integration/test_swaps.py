@@ -15,7 +15,7 @@ import ray
 from ray import serve
 
 import swapped_bundles
-from bundle_world import BundleWorld, make, publish
+from bundle_world import BundleWorld, made, publish
 from recray.experiments.assign import Assignment
 from recray.features import fold
 from recray.features.profiles import columns
@@ -48,7 +48,7 @@ IN_A_ROW = 25
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
-    return make(tmp_path_factory.mktemp("swaps"))
+    return made(tmp_path_factory, "swaps")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 import ray
 from ray import serve
 
-from bundle_world import BundleWorld, make, publish
+from bundle_world import BundleWorld, made, publish
 from recray.serving.compose import APPLICATION, launch
 from recray.serving.environment import is_free
 from recray.settings import LiveSettings, Settings
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
-    return make(tmp_path_factory.mktemp("topologies"))
+    return made(tmp_path_factory, "topologies")
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bundle_world import BundleWorld, make
+from bundle_world import BundleWorld, made
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
-    return make(tmp_path_factory.mktemp("bundle-world"))
+    return made(tmp_path_factory, "parity")

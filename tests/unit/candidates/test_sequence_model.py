@@ -8,7 +8,7 @@ from recray.candidates.sequence_judge import Judge
 from recray.candidates.sequence_model import Dropout, Encoder, outputs
 from recray.candidates.sequence_serving import LastVectors, _exp, _gelu
 from recray.candidates.sequence_windows import N_GAPS, gap_size
-from recray.schema import Ints
+from recray.schema import Ints, Tensors
 from recray.settings import SequenceSettings, resolve
 from worlds import AS_OF_S, ask_for, interactions_of, make_world
 
@@ -26,6 +26,13 @@ def make_encoder(n_items: int = 20, *, request_time: bool = False) -> Encoder:
     return Encoder(n_items, config, torch.Generator().manual_seed(0)).eval()
 
 
+def tensors_of(encoder: Encoder) -> Tensors:
+    """What a source is made of whose every title was watched."""
+    return {name: weight.numpy() for name, weight in encoder.state_dict().items()} | {
+        "offset": np.zeros(encoder.titles.num_embeddings - 1, np.float32)
+    }
+
+
 def no_gaps(history: Ints) -> Ints:
     return np.zeros_like(history)
 
@@ -36,7 +43,7 @@ def test_the_source_reads_the_times_of_the_history_and_of_the_request() -> None:
     encoder = make_encoder(world.items.n, request_time=True)
     with torch.no_grad():
         encoder.gaps.weight.normal_(generator=torch.Generator().manual_seed(2))
-    source = sequence.Sequence(encoder, np.zeros(world.items.n, np.float32), config)
+    source = sequence.Sequence(tensors_of(encoder), config)
     titles = [3, 1, 2]
     day = ask_for(world.items, [titles], now_s=np.array([AS_OF_S + 86_400 - 3_600]))
     found = source.retrieve(day, 5)
@@ -74,7 +81,7 @@ def test_last_vector_is_the_last_of_all_vectors(request_time: bool) -> None:
     with torch.no_grad():
         for parameter in encoder.parameters():  # a norm that scales by 1 and shifts by 0 would hide what is folded into weights
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
-        serving = LastVectors.of(encoder)
+        serving = LastVectors.of(tensors_of(encoder))
         for titles in ([5, 3, 8, 1, 2], [7]):
             gaps = [3 * place % N_GAPS if request_time else 0 for place in range(len(titles))]
             found = serving(np.array([[*reversed(titles), -1]], np.int32), np.array([[*reversed(gaps), 0]], np.int32))[0]
@@ -83,7 +90,7 @@ def test_last_vector_is_the_last_of_all_vectors(request_time: bool) -> None:
 
 
 def test_last_vectors_of_a_batch_are_those_of_its_histories_and_nothing_is_known_of_an_empty_one() -> None:
-    serving = LastVectors.of(make_encoder())
+    serving = LastVectors.of(tensors_of(make_encoder()))
     histories = np.array([[1, 2, 3, -1], [-1, -1, -1, -1], [4, -1, 5, 6]], np.int32)
     together = serving(histories, no_gaps(histories))
     alone = [serving(history[None], no_gaps(history[None])) for history in histories]
@@ -165,3 +172,13 @@ def test_no_history_at_all_gives_a_source_that_still_answers() -> None:
     world = make_world(n_circles=2, n_profiles=4)
     source = sequence.fit(interactions_of([[], [3]], world.items.n), world.items, CONFIG, seed=0)
     assert np.isfinite(source.retrieve(world.ask([0]), 3).scores).all()
+
+
+@pytest.mark.parametrize("name", ["positions.weight", "gaps.weight", "blocks.0.back.weight"])
+def test_tensors_of_other_shapes_than_the_settings_make_are_refused(name: str) -> None:
+    world = make_world(n_circles=2, n_profiles=4)
+    config = CONFIG.model_copy(update={"request_time": True}).model_dump(mode="json")
+    tensors = tensors_of(make_encoder(world.items.n, request_time=True))
+    assert sequence.Sequence.restore(tensors, config, world.items)
+    with pytest.raises(ValueError, match=f"has tensors of shapes .*{name}"):
+        sequence.Sequence.restore(tensors | {name: tensors[name][:-1]}, config, world.items)

@@ -12,7 +12,7 @@ from recray.features.vectorize import item_matrix
 from recray.ranking import deep_kernel
 from recray.ranking.deep import DeepRanker, fit
 from recray.ranking.deep_fit import _batch, _statistics
-from recray.ranking.deep_kernel import Kernel, Precision
+from recray.ranking.deep_kernel import Kernel, Precision, multiplies_bytes
 from recray.ranking.deep_network import Network, loss
 from recray.schema import NO_ITEM, Objective
 from recray.settings import DeepSettings
@@ -206,6 +206,10 @@ def test_fit_wraps_the_network_it_steps() -> None:
 def test_ranking_with_a_fitted_network_does_not_import_torch() -> None:
     code = "import sys, recray.ranking.deep; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_products_of_bytes_are_known_without_torch_as_torch_knows_them() -> None:
+    assert multiplies_bytes() == torch.cpu._is_vnni_supported()
 
 
 def test_many_threads_may_predict_at_once() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import example_world as world
+from recray.data.examination import ORGANIC
 from recray.data.replay import Moment
 from recray.features.items import LONG_AGO
 from recray.schema import NO_ITEM, Ints, Objective, ProfileKey
@@ -19,7 +20,8 @@ GROUPS = {"licensed": np.arange(world.items().n) == 4, "recent": NOBODY}
 
 
 def _moment(targets: list[int], outcomes: list[list[float]]) -> Moment:
-    return Moment(ProfileKey("1", "main"), 0, 0, b"", np.array(targets, np.int32), np.array(outcomes, np.float32))
+    places = np.full((len(targets), 2), ORGANIC, np.int32)
+    return Moment(ProfileKey("1", "main"), 0, 0, b"", np.array(targets, np.int32), np.array(outcomes, np.float32), places)
 
 
 def _figures(lists: list[Ints], moments: list[Moment]) -> list[dict[str, Any]]:
