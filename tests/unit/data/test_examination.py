@@ -130,3 +130,8 @@ def test_a_start_weighs_by_how_seldom_its_place_is_looked_at() -> None:
     np.testing.assert_allclose(known.weights(places, 3.0), [1, 2, 2.5, 3, 3, 1])
     assert known.weights(places, 1.0).tolist() == [1] * 6
     assert known.weights(places, 3.0).dtype == np.float32
+
+
+def test_how_often_places_are_shown_is_no_sign_of_looking() -> None:
+    """Down is shown twice as often as up: as many starts at either place are half the chance."""
+    assert falling(np.array([[0, 8_000.0], [4_000, 0]]), np.array([[0, 800.0], [800, 0]]))[1] == pytest.approx(0.5, abs=0.01)
