@@ -9,7 +9,7 @@ import xgboost
 import example_world as world
 from recray.errors import ModelError
 from recray.features.vectorize import item_matrix
-from recray.ranking import boosted
+from recray.ranking import boosted_fit
 from recray.ranking.boosted import BoostedRanker, columns, fit, rows_of
 from recray.ranking.boosted_fit import _calibrate
 from recray.schema import Objective
@@ -49,7 +49,7 @@ def test_fit_stops_early_and_keeps_the_best_round() -> None:
 
 def test_matrix_in_pieces_gives_the_same_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = _fit()
-    monkeypatch.setattr(boosted, "_REQUESTS_AT_ONCE", 40)
+    monkeypatch.setattr(boosted_fit, "_REQUESTS_AT_ONCE", 40)
     pieces, _ = _fit()
     inputs = world.examples(20, 5).inputs
     np.testing.assert_allclose(whole.predict(inputs), pieces.predict(inputs), atol=1e-5)
