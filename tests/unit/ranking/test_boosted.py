@@ -9,7 +9,7 @@ import xgboost
 import example_world as world
 from recray.errors import ModelError
 from recray.features.vectorize import item_matrix
-from recray.ranking import boosted_fit
+from recray.ranking import boosted, boosted_fit
 from recray.ranking.boosted import BoostedRanker, columns, fit, rows_of
 from recray.ranking.boosted_fit import _calibrate
 from recray.schema import Objective
