@@ -50,6 +50,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 """Values for one machine. `cluster.yaml` sets its own; whatever is set already is left alone."""
 ON_LOOPBACK: Final = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 """The one switch by which Ray takes 127.0.0.1 for this node's address, whatever the system."""
+UNWATCHED: Final = ("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+"""Nobody takes the only machine away, so no process per fit needs to look whether somebody does."""
 HAPROXY_FILES: Final = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
@@ -85,6 +87,7 @@ def prepare(environment: MutableMapping[str, str]) -> None:
         environment.setdefault("RAY_AUTH_MODE", "disabled")
     else:
         environment.setdefault(*ON_LOOPBACK)
+        environment.setdefault(*UNWATCHED)
         if environment.setdefault("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in environment:
             environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     for name, file in HAPROXY_FILES.items():

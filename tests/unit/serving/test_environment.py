@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recray.serving import environment
-from recray.serving.environment import FALLBACK_PORTS, ON_LOOPBACK, prepare
+from recray.serving.environment import FALLBACK_PORTS, ON_LOOPBACK, UNWATCHED, prepare
 from recray.settings.reach import HAPROXY_PORTS
 
 
@@ -23,8 +23,8 @@ def prepared(**given: str) -> dict[str, str]:
     return given
 
 
-def test_ray_takes_loopback_for_its_address_unless_a_cluster_is_joined(alone: Path) -> None:
-    name, value = ON_LOOPBACK
+@pytest.mark.parametrize(("name", "value"), [ON_LOOPBACK, UNWATCHED])
+def test_what_holds_for_the_only_machine_is_set_unless_a_cluster_is_joined(alone: Path, name: str, value: str) -> None:
     assert prepared()[name] == value
     assert name not in prepared(RAY_ADDRESS="10.0.0.1:6379")
     alone.write_text("10.0.0.1:6379")
