@@ -72,7 +72,7 @@ class SequenceSettings(Knobs):
     patience: Count = 3
     request_time: bool = True
     title_dropout: Share = 0.1
-    new_share: Share = 0.02
+    new_share: Share = 0.05
 
 
 class DeepSettings(Knobs):
