@@ -111,7 +111,7 @@ class ExampleSettings(Knobs):
     per_profile: Count = 12
     n_negatives: Count = 60
     horizon: Count = 5
-    most_start_weight: Annotated[float, Field(ge=1.0)] = 10.0
+    most_start_weight: Annotated[float, Field(ge=1.0)] = 1.0
 
 
 class SlateSettings(Knobs):
