@@ -102,7 +102,7 @@ def groups_of(items: Items) -> dict[Group, Bools]:
     drawn = np.array([zlib.crc32(content_id.encode()) % _TENTH == 0 for content_id in items.content_ids], np.bool_)
     known = items.release_at_s > LONG_AGO
     since = np.quantile(items.release_at_s[known], 1 - 1 / _TENTH) if known.any() else np.inf
-    return {"licensed": drawn, "recent": known & (items.release_at_s >= since)}
+    return {"licensed": drawn, "recent": items.release_at_s >= since}
 
 
 def weighed(
@@ -152,7 +152,7 @@ def _columns(
     ranked: Ints, followed: Followed, items: Items, groups: Mapping[Group, Bools], settings: Settings
 ) -> dict[str, Doubles]:
     """What is averaged over requests, [n] float64 each."""
-    listed = (followed.titles[:, :, None] == ranked[:, None, :]).any(axis=2) & (followed.titles != NO_ITEM)
+    listed = (followed.titles[:, :, None] == ranked[:, None, :]).any(axis=2)
     outcomes = np.where(listed[:, :, None], np.nan_to_num(followed.outcomes), 0.0)
     start, completed, disliked = (outcomes[:, :, objective] for objective in Objective)
     minutes = np.nan_to_num(items.duration_s[followed.titles] / _MINUTE_S)
