@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -19,7 +20,7 @@ from recray.features.vectorize import RankerInput
 from recray.features.views import width
 from recray.ranking.deep_kernel import Kernel
 from recray.ranking.ranker import Examples, Report
-from recray.schema import Floats, Objective, Tensors
+from recray.schema import Floats, Longs, Objective, Tensors
 from recray.settings import DeepSettings
 
 _TENSORS: Final = "deep.safetensors"
@@ -68,7 +69,7 @@ class DeepRanker:
         return cls(tensors, Kernel.of(tensors, items))
 
 
-def fit(  # noqa: PLR0913  # what every fit takes, and `wrap`; all but the first four by keyword
+def fit(  # noqa: PLR0913  # what every fit takes, and how processes share it; all but the first four by keyword
     train: Examples,
     validation: Examples,
     items: Items,
@@ -77,13 +78,15 @@ def fit(  # noqa: PLR0913  # what every fit takes, and `wrap`; all but the first
     seed: int,
     device: str,
     report: Report,
+    share: Longs | None = None,
     wrap: Callable[[Any], Any] = lambda network: network,
 ) -> DeepRanker:
     """Fit on examples, stop when validation NDCG@10 of START no longer rises, and keep the best epoch.
 
     Loss: binary cross-entropy per objective over the candidates whose outcome is known, plus `listwise_weight` times softmax
     cross-entropy over the candidates of a request [Cao2007], which cares for the top as NDCG does. `report` gets epoch,
-    train_loss and ndcg. `wrap` makes the network data-parallel: each process then passes a shard of `train` of equal length.
+    train_loss and ndcg. `wrap` makes the network data-parallel: each process then names its `share` of the rows of `train`, all
+    of equal length; which titles are known and how inputs are standardised goes by the whole.
 
     Raises:
         DataError: `train` or `validation` has no request with a started candidate.
@@ -91,6 +94,7 @@ def fit(  # noqa: PLR0913  # what every fit takes, and `wrap`; all but the first
     # torch takes seconds and hundreds of megabytes to import; ranking with a fitted network needs none of it.
     from recray.ranking.deep_fit import Fitting, fitted_tensors
 
-    fitting = Fitting(items=items, config=config, seed=seed, device=device, wrap=wrap)
+    share = np.arange(len(train)) if share is None else share
+    fitting = Fitting(share=share, items=items, config=config, seed=seed, device=device, wrap=wrap)
     tensors = fitted_tensors(fitting, train, validation, report)
     return DeepRanker(tensors, Kernel.of(tensors, items))

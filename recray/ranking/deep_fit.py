@@ -14,7 +14,7 @@ from recray.features.vectorize import item_matrix
 from recray.ranking.deep_network import Network, Statistics, loss
 from recray.ranking.ndcg import mean_ndcg, require_starts
 from recray.ranking.ranker import Examples, Report
-from recray.schema import Floats, Longs, Objective, Tensors
+from recray.schema import Bools, Floats, Longs, Objective, Tensors
 from recray.settings import DeepSettings
 
 _PATIENCE: Final = 2  # epochs without a better validation NDCG before fitting stops
@@ -25,8 +25,9 @@ _MAX_NORM: Final = 5.0
 
 @dataclass(frozen=True)
 class Fitting:
-    """What one fit is given besides its examples."""
+    """What one fit is given besides its examples; `share` are the rows of the training ones that this process goes through."""
 
+    share: Longs
     items: Items
     config: DeepSettings
     seed: int
@@ -82,15 +83,16 @@ def _statistics(train: Examples, item_features: Floats) -> Statistics:
     return found
 
 
-def _orders(n: int, size: int, generator: np.random.Generator) -> Iterator[Longs]:
-    order = generator.permutation(n)
-    for start in range(0, n, size):
+def _batches(rows: Longs, size: int, generator: np.random.Generator) -> Iterator[Longs]:
+    order = generator.permutation(rows)
+    for start in range(0, len(rows), size):
         yield np.sort(order[start : start + size])
 
 
 def _judge(network: Network, validation: Examples, device: str) -> float:
     """Validation NDCG@10 of START, weighed as the examples are."""
     network.eval()
+    network.settle()
     parts = []
     with torch.inference_mode():
         for start in range(0, len(validation), _JUDGED_AT_ONCE):
@@ -109,9 +111,9 @@ def _epoch(
     fitting: Fitting,
     draws: np.random.Generator,
 ) -> float:
-    """One pass over the examples; the mean loss."""
+    """One pass over this process's share of the examples; the mean loss."""
     losses = []
-    for rows in _orders(len(train), fitting.config.batch_size, draws):
+    for rows in _batches(fitting.share, fitting.config.batch_size, draws):
         batch = _batch(train, rows, fitting.device)
         optimizer.zero_grad(set_to_none=True)
         logits, listwise_weight = parallel(*batch.inputs), fitting.config.listwise_weight
@@ -123,11 +125,11 @@ def _epoch(
     return float(torch.stack(losses).mean())
 
 
-def _seen(train: Examples, n_items: int) -> Tensor:
+def _seen(train: Examples, n_items: int) -> Bools:
     seen = np.zeros(n_items, np.bool_)
     for numbers in (train.inputs.items, train.inputs.history):
         seen[numbers[(numbers >= 0) & (numbers < n_items)]] = True
-    return torch.from_numpy(seen)
+    return seen
 
 
 def fitted_tensors(fitting: Fitting, train: Examples, validation: Examples, report: Report) -> Tensors:
@@ -137,7 +139,8 @@ def fitted_tensors(fitting: Fitting, train: Examples, validation: Examples, repo
     features = item_matrix(fitting.items)
     with torch.random.fork_rng(devices=[torch.device(fitting.device)] if fitting.device.startswith("cuda") else []):
         torch.manual_seed(fitting.seed)
-        network = Network(features, _statistics(train, features), fitting.config).to(fitting.device)
+        seen = _seen(train, fitting.items.n)
+        network = Network(features, _statistics(train, features), fitting.config, seen).to(fitting.device)
         parallel = fitting.wrap(network)
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=fitting.config.learning_rate, weight_decay=fitting.config.weight_decay
@@ -154,4 +157,4 @@ def fitted_tensors(fitting: Fitting, train: Examples, validation: Examples, repo
             elif epoch - best_epoch >= _PATIENCE:
                 break
     network.load_state_dict(kept)
-    return network.tensors(_seen(train, fitting.items.n).to(fitting.device))
+    return network.tensors()

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recray.ranking.deep_kernel import CLIP
-from recray.schema import Floats, Objective, Tensors
+from recray.schema import Bools, Floats, Objective, Tensors
 from recray.settings import DeepSettings
 
 _EMBEDDING_SIGMA: Final = 0.02  # N(0, 1) drives softmax into denormals, which cost tenfold time on CPUs
 _UNLIKELY: Final = -1e9
+_NOT_SERVED: Final = ("item_features", "row")  # buffers that the kernel has from elsewhere, or does without
 
 Statistics = dict[str, Floats]
 """`user`, `item`, `match` each with `_mean` and `_scale`: how inputs are standardised."""
@@ -24,16 +25,22 @@ class Network(nn.Module):
 
     The first layer is one dense layer on [user features | taste | item features | item embedding | match | taste . item],
     computed as a sum so that the user's part is computed once per request.
+
+    Only titles in `seen` [n_items] bool have an embedding of their own: the optimizer pays for every row at each step, and of a
+    million titles few are in the examples. The others share the last row, which nothing in the examples reads.
     """
 
-    def __init__(self, item_features: Floats, statistics: Statistics, config: DeepSettings) -> None:
+    def __init__(self, item_features: Floats, statistics: Statistics, config: DeepSettings, seen: Bools) -> None:
         super().__init__()
-        n_items, n_item = item_features.shape
+        n_item, n_seen = item_features.shape[1], int(seen.sum())
         n_user, n_match = len(statistics["user_mean"]), len(statistics["match_mean"])
         dim = config.embedding_dim
         self.splits = [n_user + dim, n_item + dim, n_match + 1]
-        self.embedding = nn.Embedding(n_items, dim)
+        self.embedding = nn.Embedding(n_seen + 1, dim)
         nn.init.normal_(self.embedding.weight, std=_EMBEDDING_SIGMA)
+        row = np.full(len(seen), n_seen, np.int64)
+        row[seen] = np.arange(n_seen)
+        self.register_buffer("row", torch.from_numpy(row))
         self.attention = nn.Parameter(torch.zeros(dim))
         self.decay = nn.Parameter(torch.tensor(0.5))
         self.first = nn.Linear(sum(self.splits), config.hidden[0])
@@ -48,10 +55,19 @@ class Network(nn.Module):
         mean, scale = self.get_buffer(f"{entity}_mean"), self.get_buffer(f"{entity}_scale")
         return ((values - mean) / scale).clamp(-float(CLIP), float(CLIP))
 
+    def settle(self) -> None:
+        """Give the titles outside `seen` the mean of the others, instead of noise."""
+        table = self.embedding.weight.data
+        table[-1] = table[:-1].mean(dim=0)
+
+    def _embedded(self, numbers: Tensor) -> Tensor:
+        found: Tensor = self.embedding(self.get_buffer("row")[numbers])
+        return found
+
     def taste(self, history: Tensor) -> Tensor:
         """As `Kernel.pool`, for a batch."""
-        known = (history >= 0) & (history < self.embedding.num_embeddings)
-        seen = self.embedding(torch.where(known, history, 0))
+        known = (history >= 0) & (history < len(self.get_buffer("row")))
+        seen = self._embedded(torch.where(known, history, 0))
         age = torch.arange(history.shape[1], device=history.device, dtype=seen.dtype)
         logits = (seen * self.attention).sum(dim=2) - self.decay * torch.log1p(age)
         weights = torch.softmax(logits.masked_fill(~known, _UNLIKELY), dim=1) * known
@@ -60,7 +76,7 @@ class Network(nn.Module):
     def forward(self, user: Tensor, match: Tensor, item: Tensor, history: Tensor, request: Tensor) -> Tensor:
         """Logits [R, n_objectives] from user [b, n_user], match [R, n_match], item [R], history [b, H], request [R]."""
         user_weight, item_weight, match_weight = torch.split(self.first.weight, self.splits, dim=1)
-        taste, embedded = self.taste(history), self.embedding(item)
+        taste, embedded = self.taste(history), self._embedded(item)
         fit = (taste[request] * embedded).sum(dim=1, keepdim=True)
         features = self._standardized(self.get_buffer("item_features")[item], "item")
         hidden = (
@@ -72,14 +88,12 @@ class Network(nn.Module):
             hidden = layer(self.dropout(functional.relu(hidden)))
         return hidden
 
-    def tensors(self, seen: Tensor) -> Tensors:
-        """What `Kernel.of` reads. Titles outside `seen` [n_items] bool keep no noise: they get the mean of the others."""
-        table = self.embedding.weight.detach().clone()
-        if seen.any():
-            table[~seen] = table[seen].mean(dim=0)
+    def tensors(self) -> Tensors:
+        """What `Kernel.of` reads: the embedding has a row for every title of the catalogue."""
+        self.settle()
         user, item, match = (part.detach().t() for part in torch.split(self.first.weight, self.splits, dim=1))
         found = {
-            "embedding": table,
+            "embedding": self.embedding.weight[self.get_buffer("row")],
             "attention": self.attention,
             "decay": self.decay,
             "first_user": user,
@@ -87,7 +101,7 @@ class Network(nn.Module):
             "first_match": match,
             "first_bias": self.first.bias,
         }
-        found |= {name: buffer for name, buffer in self.named_buffers() if name != "item_features"}
+        found |= {name: buffer for name, buffer in self.named_buffers() if name not in _NOT_SERVED}
         for number, layer in enumerate(self.later):
             assert isinstance(layer, nn.Linear)
             found |= {f"weight_{number}": layer.weight.detach().t(), f"bias_{number}": layer.bias}

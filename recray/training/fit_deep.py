@@ -43,13 +43,14 @@ def _fit_on_worker(config: dict[str, Any]) -> None:
     train, validation = examples_file.load(folder / "train"), examples_file.load(folder / "validation")
     reporter = Reporter("ndcg")
     ranker = fit(
-        train.take(shard(len(train))),
+        train,
         validation,
         ray.get(config["items"]),
         settings.deep,
         seed=settings.training.seed,
         device=str(ray.train.torch.get_device()),
         report=reporter,
+        share=shard(len(train)),
         wrap=ray.train.torch.prepare_model,
     )
     reporter.finish(ranker.files())

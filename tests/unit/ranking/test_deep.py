@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -25,10 +26,11 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _network(config: DeepSettings = SMALL) -> Network:
+def _network(config: DeepSettings = SMALL, unseen: Sequence[int] = ()) -> Network:
     torch.manual_seed(2)
     features = item_matrix(world.items())
-    network = Network(features, _statistics(world.examples(50, 1), features), config)
+    seen = ~np.isin(np.arange(world.N_TITLES), unseen)
+    network = Network(features, _statistics(world.examples(50, 1), features), config, seen)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn(parameter.shape) * 0.1)
@@ -50,7 +52,7 @@ def test_serving_arithmetic_is_the_network() -> None:
     batch = _batch(given, np.arange(9), "cpu")
     with torch.inference_mode():
         wanted = torch.sigmoid(network(*batch.inputs)).numpy()
-    kernel = Kernel.of(network.tensors(torch.ones(world.N_TITLES, dtype=torch.bool)), world.items(), "float32")
+    kernel = Kernel.of(network.tensors(), world.items(), "float32")
     np.testing.assert_allclose(kernel.predict(given.inputs)[given.inputs.items >= 0], wanted, atol=2e-6)
     with torch.inference_mode():
         np.testing.assert_allclose(kernel.pool(given.inputs.history), network.taste(batch.inputs[3]).numpy(), atol=1e-6)
@@ -58,7 +60,7 @@ def test_serving_arithmetic_is_the_network() -> None:
 
 def test_bytes_order_candidates_as_floats_do() -> None:
     network, given = _network(DeepSettings(hidden=(64, 48, 32), embedding_dim=8)), world.examples(40, 5)
-    tensors = network.tensors(torch.ones(world.N_TITLES, dtype=torch.bool))
+    tensors = network.tensors()
     exact = Kernel.of(tensors, world.items(), "float32").predict(given.inputs)
     rounded = Kernel.of(tensors, world.items(), "int8").predict(given.inputs)
     known = given.inputs.items >= 0
@@ -71,7 +73,7 @@ def test_bytes_order_candidates_as_floats_do() -> None:
 @pytest.mark.usefixtures("halves")
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_batch_ranks_as_its_requests_alone(precision: Precision) -> None:
-    tensors = _network(DeepSettings(hidden=(64, 48, 32), embedding_dim=8)).tensors(torch.ones(world.N_TITLES, dtype=torch.bool))
+    tensors = _network(DeepSettings(hidden=(64, 48, 32), embedding_dim=8)).tensors()
     kernel, given = Kernel.of(tensors, world.items(), precision), world.examples(40, 5)
     together = kernel.predict(given.inputs)
     for row in range(len(given)):
@@ -80,7 +82,7 @@ def test_a_batch_ranks_as_its_requests_alone(precision: Precision) -> None:
 
 
 def test_a_layer_that_nothing_passes_is_the_same_in_bytes() -> None:
-    tensors = _network(DeepSettings(hidden=(16, 8, 4), embedding_dim=8)).tensors(torch.ones(world.N_TITLES, dtype=torch.bool))
+    tensors = _network(DeepSettings(hidden=(16, 8, 4), embedding_dim=8)).tensors()
     tensors["bias_0"] -= 1_000  # no value passes the second layer's rectifier
     given = world.examples(3, 5)
     found = [Kernel.of(tensors, world.items(), precision).predict(given.inputs) for precision in ("float32", "int8")]
@@ -91,7 +93,7 @@ def test_first_layer_is_one_dense_layer_on_the_concatenation() -> None:
     network, given = _network(DeepSettings(hidden=(24,), embedding_dim=8)), world.examples(4, 5)
     user, match, item, history, request = _batch(given, np.arange(4), "cpu").inputs
     with torch.inference_mode():
-        taste, embedded = network.taste(history)[request], network.embedding(item)
+        taste, embedded = network.taste(history)[request], network.embedding(network.row[item])
         parts = (
             network._standardized(user, "user")[request],
             taste,
@@ -109,7 +111,7 @@ def test_newer_titles_weigh_more_in_the_taste() -> None:
     with torch.no_grad():
         network.attention.zero_()
         network.decay.fill_(1.0)
-    kernel = Kernel.of(network.tensors(torch.ones(world.N_TITLES, dtype=torch.bool)), world.items())
+    kernel = Kernel.of(network.tensors(), world.items())
     history = np.array([[3, 9, NO_ITEM], [NO_ITEM, NO_ITEM, NO_ITEM], [3, world.N_TITLES, NO_ITEM]], np.int32)
     taste = kernel.pool(history)
     np.testing.assert_allclose(taste[0], (2 * kernel.embedding[3] + kernel.embedding[9]) / 3, atol=1e-6)
@@ -117,11 +119,24 @@ def test_newer_titles_weigh_more_in_the_taste() -> None:
     np.testing.assert_allclose(taste[2], kernel.embedding[3], atol=1e-6)  # a title newer than the catalogue is skipped
 
 
-def test_titles_never_seen_get_the_mean_embedding() -> None:
-    seen = torch.zeros(world.N_TITLES, dtype=torch.bool)
-    seen[[4, 5]] = True
-    table = _network().tensors(seen)["embedding"]
-    np.testing.assert_allclose(table[17], (table[4] + table[5]) / 2, atol=1e-7)
+def test_titles_never_seen_share_a_row_and_get_the_mean_embedding() -> None:
+    unseen = [number for number in range(world.N_TITLES) if number not in {4, 5}]
+    network = _network(unseen=unseen)
+    assert network.embedding.num_embeddings == 3
+    table = network.tensors()["embedding"]
+    assert table.shape == (world.N_TITLES, 8)
+    assert not np.array_equal(table[4], table[5])
+    np.testing.assert_allclose(table[unseen], np.tile((table[4] + table[5]) / 2, (len(unseen), 1)), atol=1e-7)
+
+
+def test_processes_that_share_examples_know_the_same_titles() -> None:
+    train, validation = world.examples(40, 1), world.examples(20, 2)
+    halves = [
+        fit(train, validation, world.items(), SMALL, seed=1, device="cpu", report=lambda figures: None, share=share)
+        for share in (np.arange(0, 40, 2), np.arange(1, 40, 2))
+    ]
+    np.testing.assert_array_equal(*(half.tensors["user_mean"] for half in halves))
+    assert not np.array_equal(*(half.tensors["weight_0"] for half in halves))
 
 
 def test_unknown_outcomes_do_not_reach_the_loss() -> None:
@@ -215,7 +230,7 @@ def test_products_of_bytes_are_known_without_torch_as_torch_knows_them() -> None
 def test_many_threads_may_predict_at_once() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    kernel = Kernel.of(_network().tensors(torch.ones(world.N_TITLES, dtype=torch.bool)), world.items())
+    kernel = Kernel.of(_network().tensors(), world.items())
     ranker, inputs = DeepRanker({}, kernel), [world.examples(4, seed).inputs for seed in range(12)]
     alone = [ranker.predict(one) for one in inputs]
     with ThreadPoolExecutor(4) as pool:
