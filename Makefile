@@ -40,7 +40,7 @@ check: setup  ## format, lint, types, imports, unit, contracts, parity, architec
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(FAST)
+	$(BIN)/pytest $(FAST) -n 2 --dist worksteal
 	$(BIN)/pytest --doctest-modules recray/evaluation recray/experiments
 
 test: check  ## check, then integration and end to end

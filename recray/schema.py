@@ -71,11 +71,15 @@ class Device(IntEnum):
 
 
 class Objective(IntEnum):
-    """One thing a ranker predicts; the value is the column of its output. All but START are of a title that was started."""
+    """One thing a ranker predicts; the value is the column of its output. All but START are of a title that was started.
+
+    WATCH_TIME is the share of the running time that is watched, at its furthest; the others happen or do not.
+    """
 
     START = 0
     COMPLETION = 1
     DISLIKE = 2
+    WATCH_TIME = 3
 
 
 def word(member: IntEnum) -> str:

@@ -69,6 +69,7 @@ def examples(n: int, seed: int, *, n_candidates: int = 24, n_titles: int = N_TIT
     labels[:, :, Objective.DISLIKE] = ~same & (draws.uniform(size=same.shape) < 0.2)
     finished = (same | (draws.uniform(size=same.shape) < 0.3)).astype(np.float32)
     labels[:, :, Objective.COMPLETION] = np.where(started, finished, np.nan)
+    labels[:, :, Objective.WATCH_TIME] = np.where(started, 0.2 + 0.6 * finished, np.nan)
     labels[items_ < 0], match[items_ < 0] = np.nan, 0
     at_s = np.sort(draws.integers(1_200_000_000, 1_300_000_000, n))
     weight = np.ones(items_.shape, np.float32)

@@ -20,7 +20,17 @@ class Varied(StrEnum):
 
 _COLUMNS: Final = {
     Varied.RERANKING: ("ndcg", "loss", "loss_interval", "miscalibration", "reduction", "diversity", "coverage"),
-    Varied.WEIGHTS: ("ndcg", "starts", "completions", "dislikes", "value", "completion_rate", "dislike_rate", "coverage"),
+    Varied.WEIGHTS: (
+        "ndcg",
+        "starts",
+        "completions",
+        "dislikes",
+        "watched_minutes",
+        "value",
+        "completion_rate",
+        "dislike_rate",
+        "coverage",
+    ),
 }
 
 

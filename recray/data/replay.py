@@ -109,11 +109,11 @@ def _first(words: Words, horizon: int) -> Longs:
 
 
 def _outcomes(words: Words, first: Longs, refused: Ints) -> Floats:
-    """What became of the titles that start at `first`: started, finished or liked, disliked by stars or by name."""
+    """What became of the titles that start at `first`: started, finished or liked, disliked, and how much of them was watched."""
     numbers = fold.items(words)
     targets = numbers[first]
     outcomes = np.full((targets.size, len(Objective)), np.nan, np.float32)
-    stars, share = fold.ratings(words), fold.progress(words)
+    stars, share, delivered = fold.ratings(words), fold.progress(words), fold.actions(words) != Action.RATE
     for place, target in enumerate(targets):
         own = numbers == target
         best_stars = np.nanmax(stars[own], initial=np.nan) if np.isfinite(stars[own]).any() else np.nan
@@ -122,6 +122,8 @@ def _outcomes(words: Words, first: Longs, refused: Ints) -> Floats:
         # A rating without delivery facts says nothing about the end; liking it is the closest thing that was observed.
         outcomes[place, Objective.COMPLETION] = finished and not best_stars < _LIKED_STARS
         outcomes[place, Objective.DISLIKE] = target in refused or best_stars <= _DISLIKED_STARS
+        # Ratings count as watched to the end, and plays without delivery facts as not at all: neither was observed.
+        outcomes[place, Objective.WATCH_TIME] = share[own & delivered].max(initial=0) or np.nan
     return outcomes
 
 

@@ -14,6 +14,7 @@ N_GENRES: Final = 12
 """Genres that have a column of their own; the others are in the content vector."""
 UNKNOWN_REGION = -1
 FOREVER = np.iinfo(np.int64).max
+_HOUR_S: Final = 3_600
 LONG_AGO = np.iinfo(np.int64).min
 
 
@@ -81,6 +82,13 @@ class Items:
     def genre_shares(self) -> Floats:
         """Every genre in `genre_names` order [n, n_genres] float32, a title's rows summing to 1; zeros without genres."""
         return (self.genres / np.maximum(self.genres.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+
+    @cached_property
+    def hours(self) -> Floats:
+        """Running time in hours [n] float32; where it is unknown, the median of those known, and one hour where none is."""
+        known = np.isfinite(self.duration_s)
+        median = np.median(self.duration_s[known]) if known.any() else _HOUR_S
+        return (np.where(known, self.duration_s, median) / _HOUR_S).astype(np.float32)
 
     @cached_property
     def rarity(self) -> Floats:

@@ -157,4 +157,5 @@ def fitted_tensors(fitting: Fitting, train: Examples, validation: Examples, repo
             elif epoch - best_epoch >= _PATIENCE:
                 break
     network.load_state_dict(kept)
+    network.silence(objective for objective in Objective if not np.isfinite(train.labels[:, :, objective]).any())
     return network.tensors()

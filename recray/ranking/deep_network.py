@@ -1,5 +1,6 @@
 """The deep ranker's network and loss in torch, for fitting. `deep_kernel` computes the same function for serving."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
@@ -14,6 +15,7 @@ from recray.settings import DeepSettings
 
 _EMBEDDING_SIGMA: Final = 0.02  # N(0, 1) drives softmax into denormals, which cost tenfold time on CPUs
 _UNLIKELY: Final = -1e9
+_IMPOSSIBLE: Final = -30.0  # as a logit
 _NOT_SERVED: Final = ("item_features", "row")  # buffers that the kernel has from elsewhere, or does without
 
 Statistics = dict[str, Floats]
@@ -54,6 +56,14 @@ class Network(nn.Module):
     def _standardized(self, values: Tensor, entity: str) -> Tensor:
         mean, scale = self.get_buffer(f"{entity}_mean"), self.get_buffer(f"{entity}_scale")
         return ((values - mean) / scale).clamp(-float(CLIP), float(CLIP))
+
+    def silence(self, objectives: Iterable[Objective]) -> None:
+        """Let objectives of which nothing was learnt be as good as impossible, instead of noise."""
+        last = self.later[-1]
+        assert isinstance(last, nn.Linear)
+        for objective in objectives:
+            last.weight.data[objective] = 0
+            last.bias.data[objective] = _IMPOSSIBLE
 
     def settle(self) -> None:
         """Give the titles outside `seen` the mean of the others, instead of noise."""

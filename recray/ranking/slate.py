@@ -48,12 +48,17 @@ def objective_weights(settings: SlateSettings) -> Floats:
     return np.array([settings.weights.get(name, 0.0) for name in names], np.float32)
 
 
+def amount(values: Floats, objective: Objective, items: Items, numbers: Ints) -> Floats:
+    """What a weight counts of an objective's values for titles, all of one shape: hours of watch time, else the values."""
+    return values * items.hours[numbers] if objective == Objective.WATCH_TIME else values
+
+
 def weigh(p: Floats, items: Items, candidates_items: Ints, settings: SlateSettings) -> Floats:
     """One score per candidate [B, K] float32 from p [B, K, n_objectives]: what showing it is worth, then the title's priority.
 
     Worth is expected: P(start) times the weight of a start and the weights of what may follow one, each by its probability
-    given a start. A positive worth is multiplied by the priority and a negative one divided by it, so that more priority is
-    never worse. Padding is -inf.
+    given a start, and of watch time by the hours that are expected. A positive worth is multiplied by the priority and a
+    negative one divided by it, so that more priority is never worse. Padding is -inf.
 
     Raises:
         ConfigError: as `objective_weights`.
@@ -61,10 +66,11 @@ def weigh(p: Floats, items: Items, candidates_items: Ints, settings: SlateSettin
     weights = objective_weights(settings)
     worth = np.full(p.shape[:2], weights[Objective.START], np.float32)
     # Summed column by column: a matrix product's last bit depends on how many requests share the batch.
-    for after in _AFTER_START:
-        worth += p[:, :, after] * weights[after]
+    numbers = np.maximum(candidates_items, 0)
+    for after in (objective for objective in _AFTER_START if weights[objective]):
+        worth += amount(p[:, :, after], after, items, numbers) * weights[after]
     worth *= p[:, :, Objective.START]
-    priority = np.maximum(items.priority[np.maximum(candidates_items, 0)], _LEAST_PRIORITY)
+    priority = np.maximum(items.priority[numbers], _LEAST_PRIORITY)
     scores = np.where(worth >= 0, worth * priority, worth / priority)
     return np.where(candidates_items >= 0, scores, -np.inf).astype(np.float32)
 

@@ -5,7 +5,7 @@ requests and confirmed by the later.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -17,6 +17,7 @@ from recray.evaluation.beyond import coverage_at
 from recray.evaluation.metrics import ndcg_at
 from recray.experiments.interval import Doubles, resampled_means
 from recray.features.items import LONG_AGO, Items
+from recray.ranking.slate import amount
 from recray.schema import NO_ITEM, Bools, Ints, Objective, ProfileKey, ProfileSettings
 from recray.settings import Settings
 from recray.training.curves import Say
@@ -36,8 +37,9 @@ PROTOCOL: Final = (
     "change. ndcg is that of the title started next. What followed in the log are the next titles that the viewer started, "
     "up to the horizon of the draw: starts, completions and dislikes are how many of them, per request, are on the list and "
     "were started, completed (of rated titles without delivery facts: liked) and disliked; completed_minutes is the running "
-    "time of the completed, where it is known; the rates are per start on the list; value is starts, completions and "
-    "dislikes under the settings' own weights. Shares are of places held by a tenth of the catalogue drawn by its ids "
+    "time of the completed, where it is known, and watched_minutes of all what was watched of it; the rates are per start on "
+    "the list; value is starts, completions, dislikes and hours watched under the settings' own weights. Shares are of "
+    "places held by a tenth of the catalogue drawn by its ids "
     "(licensed) and by the newest tenth by release (recent). difference is from the settings' own weights, with a paired 95 "
     "% bootstrap interval over requests. The log has no propensities, so this is replay matching: it shows which of the "
     "titles that viewers found by themselves a list would have offered, and what they thought of them. It cannot show "
@@ -87,9 +89,10 @@ class Followed:
         return cls(titles, outcomes, [moment.targets[:1] for moment in moments])
 
 
-def points_of(weights: Mapping[str, float]) -> list[Point]:
-    """Every point, first the settings' own weights: start alone, each objective by itself, both, and priorities."""
-    named = [("completion", 1), ("dislike", -1)]
+def points_of(weights: Mapping[str, float], observed: Collection[Objective] = tuple(Objective)) -> list[Point]:
+    """Every point, first the settings' own weights: start alone, each observed objective by itself, two, and priorities."""
+    signs = {Objective.COMPLETION: 1, Objective.DISLIKE: -1, Objective.WATCH_TIME: 1}
+    named = [(objective.name.lower(), sign) for objective, sign in signs.items() if objective in observed]
     alone = [Point(name, {"start": 1.0, name: sign * strength}) for name, sign in named for strength in STRENGTHS]
     both = [Point("both", {"start": 1.0, "completion": strength, "dislike": -strength}) for strength in STRENGTHS]
     groups: tuple[Group, ...] = ("licensed", "recent")
@@ -113,11 +116,13 @@ def weighed(
     say: Say,
 ) -> dict[str, Any]:
     """Figures of every point over all requests and over each half, as JSON values; the first point is the settings' own."""
-    points, groups = points_of(settings.slate.weights), groups_of(bundle.items)
+    followed, groups = Followed.of(moments), groups_of(bundle.items)
+    observed = [objective for objective in Objective if np.isfinite(followed.outcomes[:, :, objective]).any()]
+    points = points_of(settings.slate.weights, observed)
     ways = [point.way(bundle.items, groups) for point in points]
     lists, _ = lists_by(ways, bundle, moments, profiles, settings)
     say(f"asked {len(moments)} requests at {len(points)} points")
-    found = figures_by(lists, Followed.of(moments), bundle.items, groups, settings)
+    found = figures_by(lists, followed, bundle.items, groups, settings)
     rows = [
         {"varied": point.varied, "weights": dict(point.weights), "group": point.group, "factor": point.factor} | figures
         for point, figures in zip(points, found, strict=True)
@@ -154,7 +159,7 @@ def _columns(
     """What is averaged over requests, [n] float64 each."""
     listed = (followed.titles[:, :, None] == ranked[:, None, :]).any(axis=2)
     outcomes = np.where(listed[:, :, None], np.nan_to_num(followed.outcomes), 0.0)
-    start, completed, disliked = (outcomes[:, :, objective] for objective in Objective)
+    start, completed, disliked, watched = (outcomes[:, :, objective] for objective in Objective)
     minutes = np.nan_to_num(items.duration_s[followed.titles] / _MINUTE_S)
     weights = settings.slate.weights
     places = np.maximum((ranked != NO_ITEM).sum(axis=1), 1)
@@ -164,7 +169,11 @@ def _columns(
         "completions": completed.sum(axis=1),
         "dislikes": disliked.sum(axis=1),
         "completed_minutes": np.where(completed > 0, minutes, 0.0).sum(axis=1),
-        "value": sum(weights.get(o.name.lower(), 0.0) * outcomes[:, :, o].sum(axis=1) for o in Objective),
+        "watched_minutes": (watched * minutes).sum(axis=1),
+        "value": sum(
+            weights.get(o.name.lower(), 0.0) * amount(outcomes[:, :, o], o, items, followed.titles).sum(axis=1)
+            for o in Objective
+        ),
     }
     shares = {f"share_{name}": (members[ranked] & (ranked != NO_ITEM)).sum(axis=1) / places for name, members in groups.items()}
     return found | shares

@@ -133,6 +133,14 @@ def test_mean_probability_is_near_the_rate_of_what_happened(ranker: Any) -> None
         assert abs(p[known][:, objective].mean() - unseen.labels[known][:, objective].mean()) < 0.06, objective.name
 
 
+def test_of_what_was_never_observed_nothing_is_expected(cls: type[Any]) -> None:
+    train, validation = world.examples(60, 1), world.examples(30, 2)
+    train.labels[:, :, Objective.WATCH_TIME] = np.nan
+    p = _fit(cls, train, validation).predict(validation.inputs)
+    assert np.all(p[:, :, Objective.WATCH_TIME] < 1e-6)
+    assert np.any(p[:, :, Objective.DISLIKE] > 1e-3)
+
+
 def test_titles_newer_than_the_fit_are_ranked(ranker: Any, cls: type[Any]) -> None:
     grown = cls.restore(ranker.files(), world.items(world.N_TITLES + 30))
     inputs = world.examples(4, 3, n_titles=world.N_TITLES + 30).inputs

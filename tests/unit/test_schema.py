@@ -17,7 +17,7 @@ FROZEN: dict[type[IntEnum], dict[str, int]] = {
     Device: {"other": 0, "tv": 1, "mobile": 2, "desktop": 3},
     Kind: {"movie": 0, "series": 1, "documentary": 2, "special": 3},
     Page: {"homepage": 0, "post-watch": 1, "search": 2, "category": 3},
-    Objective: {"start": 0, "completion": 1, "dislike": 2},
+    Objective: {"start": 0, "completion": 1, "dislike": 2, "watch-time": 3},
 }  # fmt: skip
 """Stored in profile states, item tables, logged slates and rankers: an entry may be added, never changed."""
 

@@ -32,3 +32,10 @@ def test_a_title_is_disliked_by_its_stars_or_by_name_and_not_by_being_hidden() -
     assert moment.outcomes[:, Objective.START].tolist() == [1] * 5
     assert moment.outcomes[:, Objective.DISLIKE].tolist() == [0, 0, 1, 0, 1]
     assert moment.outcomes[:, Objective.COMPLETION].tolist() == [0, 1, 0, 0, 0]
+    np.testing.assert_array_equal(moment.outcomes[:, Objective.WATCH_TIME], [np.nan, 1, np.nan, np.nan, np.nan])
+
+
+def test_what_was_watched_of_a_title_is_its_furthest_point() -> None:
+    words = np.concatenate([_word(at, WATCHED, Action.PROGRESS, progress=share) for at, share in enumerate((0.2, 0.6, 0.4))])
+    (moment,) = moments(ProfileKey("1", "main"), words, DRAW)
+    np.testing.assert_allclose(moment.outcomes[:, Objective.WATCH_TIME], [0.6], atol=1 / 63)

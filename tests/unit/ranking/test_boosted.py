@@ -126,14 +126,6 @@ def test_calibration_counts_starts_by_their_weights() -> None:
     assert _calibrate(margins, started, weight)(margins[:1])[0] == pytest.approx(0.5, abs=0.01)
 
 
-def test_objective_without_examples_is_zero() -> None:
-    train, validation = world.examples(60, 1), world.examples(30, 2)
-    train.labels[:, :, Objective.DISLIKE] = np.nan
-    ranker = fit(train, validation, world.items(), BoostedSettings(n_trees=5), seed=1, report=lambda figures: None)
-    assert "boosted_dislike.ubj" not in ranker.files()
-    assert np.all(ranker.predict(validation.inputs)[:, :, Objective.DISLIKE] == 0)
-
-
 def test_calibration_finds_the_probabilities_behind_the_margins() -> None:
     draws = np.random.default_rng(3)
     margins = draws.normal(size=40_000).astype(np.float32)

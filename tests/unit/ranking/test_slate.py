@@ -1,5 +1,6 @@
 """Laws of the slate: who is shown, in which order, with which propensity."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_scores_are_expected_worth_of_a_start_and_what_follows_times_priority() 
     items = world.items()
     items.priority[:] = 1
     items.priority[7], items.priority[8] = 2, 2
-    p = np.array([[[0.5, 0.4, 0.1], [0.5, 0.4, 0.1], [0.5, 0.0, 1.0], [0.9, 0.9, 0.0]]], np.float32)
+    p = np.array([[[0.5, 0.4, 0.1, 0.9], [0.5, 0.4, 0.1, 0.1], [0.5, 0.0, 1.0, 0.2], [0.9, 0.9, 0.0, 0.3]]], np.float32)
     numbers = np.array([[3, 7, 8, NO_ITEM]], np.int32)
     chosen = SlateSettings(weights={"start": 1.0, "completion": 0.5, "dislike": -3.0})
     got = weigh(p, items, numbers, chosen)
@@ -162,15 +163,26 @@ def test_scores_are_expected_worth_of_a_start_and_what_follows_times_priority() 
     assert got.dtype == np.float32
 
 
+def test_watch_time_counts_by_the_hours_expected() -> None:
+    duration = np.full(ITEMS.n, 7_200, np.float32)
+    duration[4], duration[5] = 3_600, np.nan
+    items = dataclasses.replace(world.items(), priority=np.ones(ITEMS.n, np.float32), duration_s=duration)
+    p = np.tile(np.array([0.5, 0.0, 0.0, 0.8], np.float32), (1, 3, 1))
+    got = weigh(p, items, np.array([[3, 4, 5]], np.int32), SlateSettings(weights={"start": 1.0, "watch_time": 0.5}))
+    np.testing.assert_allclose(got, [[0.9, 0.7, 0.9]], rtol=1e-6)  # an unknown running time is taken for the median
+    nothing_known = dataclasses.replace(items, duration_s=np.full(ITEMS.n, np.nan, np.float32))
+    np.testing.assert_array_equal(nothing_known.hours, 1)
+
+
 def test_what_nobody_would_start_is_worth_nothing_however_well_it_would_end() -> None:
-    p = np.array([[[0.0, 1.0, 0.0], [0.01, 0.1, 0.0]]], np.float32)
+    p = np.array([[[0.0, 1.0, 0.0, 1.0], [0.01, 0.1, 0.0, 0.5]]], np.float32)
     got = weigh(p, world.items(), np.array([[3, 4]], np.int32), SlateSettings(weights={"completion": 1.0}))
     assert got[0, 0] == 0 < got[0, 1]
 
 
 def test_weight_of_an_unknown_objective_is_refused() -> None:
-    message = "slate.weights names clicks; expected some of start, completion, dislike"
+    message = "slate.weights names clicks; expected some of start, completion, dislike, watch_time"
     with pytest.raises(ConfigError, match=re.escape(message)):
         objective_weights(SlateSettings(weights={"clicks": 1.0}))
-    assert objective_weights(SlateSettings(weights={"dislike": -1.0})).tolist() == [0, 0, -1]
+    assert objective_weights(SlateSettings(weights={"dislike": -1.0})).tolist() == [0, 0, -1, 0]
     assert len(objective_weights(SlateSettings())) == len(Objective)

@@ -30,10 +30,10 @@ def _figures(lists: list[Ints], moments: list[Moment]) -> list[dict[str, Any]]:
 
 
 MOMENTS = [
-    _moment([1, 2, 3], [[1, 1, 0], [1, 0, 1], [1, 1, 0]]),
-    _moment([4], [[1, 1, 0]]),
-    _moment([5, 6], [[1, np.nan, np.nan], [1, 0, 0]]),
-    _moment([7], [[1, 0, 0]]),
+    _moment([1, 2, 3], [[1, 1, 0, 1], [1, 0, 1, 0.5], [1, 1, 0, 1]]),
+    _moment([4], [[1, 1, 0, 1]]),
+    _moment([5, 6], [[1, np.nan, np.nan, np.nan], [1, 0, 0, 0.1]]),
+    _moment([7], [[1, 0, 0, 0.2]]),
 ]
 OWN = np.array([[1, 2], [4, 9], [5, 8], [9, 8]], np.int32)
 OTHER = np.array([[2, 1], [9, 4], [8, 9], [7, NO_ITEM]], np.int32)
@@ -45,6 +45,7 @@ def test_only_what_is_on_a_list_and_known_counts() -> None:
     assert own["completions"] == (1 + 1 + 0 + 0) / 4
     assert own["dislikes"] == 1 / 4
     assert own["completed_minutes"] == 2 * 90 / 4
+    assert own["watched_minutes"] == 2.5 * 90 / 4
     assert own["completion_rate"] == 2 / 4
     assert own["dislike_rate"] == 1 / 4
     assert own["value"] == pytest.approx((4 + 0.3 * 2 - 0.3 * 1) / 4)
