@@ -109,7 +109,7 @@ def _first(words: Words, horizon: int) -> Longs:
 
 
 def _outcomes(words: Words, first: Longs, refused: Ints) -> Floats:
-    """What became of the titles that start at `first`: started, finished or liked, disliked, and how much of them was watched."""
+    """What became of the titles that start at `first`: started, finished or liked, disliked, and how far watched."""
     numbers = fold.items(words)
     targets = numbers[first]
     outcomes = np.full((targets.size, len(Objective)), np.nan, np.float32)
