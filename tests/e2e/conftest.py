@@ -58,7 +58,7 @@ def ended(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator[Served]:
     """The demo on ml-100k, small; or on the synthetic world where that set is not at hand, whole: what a newcomer gets."""
     home = tmp_path_factory.mktemp("home")
@@ -66,7 +66,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator
     port = free_port()
     settings = home / "patient.yaml"  # what is tested is what answers say, not how fast a busy machine gives them
     settings.write_text("serving: {budgets: {features_ms: 9e3, candidates_ms: 9e3, rank_ms: 9e3}}\n")
-    environment = os.environ | {
+    # As in a person's terminal: nothing of what other tests of this process prepared for a Ray of their own.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
         "RECRAY_SETTINGS": str(settings),
         "RECRAY_HOME": str(home),
         "RECRAY_SCALE": "laptop" if data == "world" else "smoke",

@@ -89,10 +89,10 @@ def _sockets(pid: int) -> Iterator[tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Served]]:
-    """Two applications on the same machine, each with a store of its own."""
+    """Two applications on the same machine, each with a store of its own; the first has replicas that call each other."""
     ports = free_ports()
-    homes = [made(tmp_path_factory, name).settings.home for name in ("one", "two")]
-    running = [_start(home, next(ports)) for home in homes]
+    homes = {topology: made(tmp_path_factory, topology).settings.home for topology in ("composed", "fused")}
+    running = [_start(topology, home, next(ports)) for topology, home in homes.items()]
     try:
         for served, process, log in running:
             _until_ready(served.url, process, log)
@@ -104,11 +104,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Served]]:
             _end(process, served.mark)
 
 
-def _start(home: Path, port: int) -> tuple[Served, "subprocess.Popen[bytes]", Path]:
+def _start(topology: str, home: Path, port: int) -> tuple[Served, "subprocess.Popen[bytes]", Path]:
     mark, log = uuid.uuid4().hex, home / "serve.log"
     # As in a person's terminal: nothing of what this test's own process was prepared with.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {MARK: mark}
-    command = [sys.executable, "-m", "recray.cli", "serve", "--topology", "composed", "--port", str(port), "--home", str(home)]
+    command = [sys.executable, "-m", "recray.cli", "serve", "--topology", topology, "--port", str(port), "--home", str(home)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
     return Served(f"http://127.0.0.1:{port}", mark), process, log

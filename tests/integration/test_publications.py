@@ -33,7 +33,8 @@ SETTINGS = StoreSettings(n_shards=4, timeout_s=10.0)
 NOTHING = fold.encode(ProfileState())
 OTHERS = [ProfileKey(f"v{n}", "main") for n in range(N_PROFILES)]
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["publish_process"])
+# What needs it, not publish_process itself: a module that is not on its own path the server skips without a word.
+_PROCESSES.set_forkserver_preload(["recray.data.publish"])
 
 
 @pytest.fixture(scope="module")

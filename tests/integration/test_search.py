@@ -42,7 +42,7 @@ def _settings(home: Path, **deep: Any) -> Any:
     return resolve({"home": str(home), "deep": {"epochs": 2} | deep, "training": {"max_concurrent_trials": 1}})
 
 
-PATIENT = {"epochs": 20, "batch_size": 1, "learning_rate": 1e-5}
+PATIENT = {"epochs": 4, "batch_size": 1, "learning_rate": 1e-5}
 """Steps so small and many that a trial is still under way when it is interrupted."""
 
 

@@ -30,7 +30,8 @@ N_TITLES = 40
 KEYS = [ProfileKey(f"u{n}", "main") for n in range(30)]
 # Forked from a process that has imported everything already: a sink starts in a moment even on a busy machine.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["sink_process"])
+# What needs it, not sink_process itself: a module that is not on its own path the server skips without a word.
+_PROCESSES.set_forkserver_preload(["recray.serving.sink", "recray.stores.connect"])
 
 
 def settings_of(home: Path, url: str) -> Settings:
