@@ -44,7 +44,7 @@ check: setup  ## format, lint, types, imports, unit, contracts, parity, architec
 	$(BIN)/pytest --doctest-modules recray/evaluation recray/experiments
 
 test: check  ## check, then integration and end to end
-	$(BIN)/pytest tests/integration tests/e2e -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest tests/integration tests/e2e -n 2 --dist loadfile --no-loadscope-reorder
 
 e2e: setup  ## import, train, serve, feed back, kill, on this machine
 	$(BIN)/pytest tests/e2e

@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 # No deadline: a shared machine may pause in the middle of any example. The same examples in every run.
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -19,17 +21,25 @@ _LONGEST_FIRST = ("tests/e2e", "test_faults", "test_freshness", "test_fit_on_ray
 """Begun in this order when several processes share the tests: what takes minutes must not be left over for one of them."""
 
 
-@pytest.hookimpl(tryfirst=True)  # the groups are read at the same occasion
+class _ByApplication(LoadFileScheduling):
+    """A file's tests in one process, and in one all that ask the application of tests/e2e."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/e2e" if nodeid.startswith("tests/e2e/") else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return _ByApplication(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests together, and all that ask the one application of tests/e2e."""
+    """Put what takes longest first."""
 
     def place(item: pytest.Item) -> int:
         return next((n for n, name in enumerate(_LONGEST_FIRST) if name in item.nodeid), len(_LONGEST_FIRST))
 
     items.sort(key=place)
-    for item in items:
-        name = "tests/e2e" if "tests/e2e" in item.nodeid else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")
