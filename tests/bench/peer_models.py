@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,39 @@ def of_lenskit(where: str, name: str) -> Callable[..., Score]:
     return fit
 
 
+class _RecBoleConfig(dict[str, Any]):
+    device = "cpu"
+
+
+def of_recbole(name: str, similarity: str) -> Callable[..., Score]:
+    """Its models know the users they were fitted on; what they hold of titles answers others as well."""
+
+    def fit(matrix: Any, **settings: Any) -> Score:
+        fields = {"USER_ID_FIELD": "user", "ITEM_ID_FIELD": "item", "NEG_PREFIX": "neg_", "device": "cpu"}
+        data = SimpleNamespace(num=lambda field: matrix.shape[field == "item"], inter_matrix=lambda form: matrix.copy())
+        general = importlib.import_module("recbole.model.general_recommender")
+        held = getattr(getattr(general, name)(_RecBoleConfig(fields | settings), data), similarity)
+        return lambda histories: histories @ held
+
+    return fit
+
+
+def rectools_ease(matrix: Any, regularization: float) -> Score:
+    """As `of_recbole`."""
+    import pandas as pd
+    from rectools import Columns
+    from rectools.dataset import Dataset
+    from rectools.models import EASEModel
+
+    cells = matrix.tocoo()
+    columns = {Columns.User: cells.row, Columns.Item: cells.col, Columns.Weight: 1.0, Columns.Datetime: "2000-01-01"}
+    data = Dataset.construct(pd.DataFrame(columns))
+    titles = data.item_id_map.external_ids
+    weights = np.zeros((matrix.shape[1], matrix.shape[1]))
+    weights[np.ix_(titles, titles)] = EASEModel(regularization=regularization).fit(data).weight
+    return lambda histories: histories @ weights
+
+
 def grid(**values: list[Any]) -> Iterator[dict[str, Any]]:
     keys = list(values)
     for cell in np.ndindex(*(len(values[key]) for key in keys)):
@@ -178,6 +212,9 @@ MODELS: Mapping[str, tuple[str, Callable[..., Score], list[dict[str, Any]]]] = {
         of_lenskit("als", "ImplicitMFScorer"),
         [{"embedding_size": DIM, "epochs": 15, "weight": weight, "user_embeddings": False} for weight in (10, 40)],
     ),
+    "recbole EASE": ("recbole", of_recbole("EASE", "item_similarity"), list(grid(reg_weight=[100, 300, 1000]))),
+    "recbole ItemKNN": ("recbole", of_recbole("ItemKNN", "w"), [{"k": NEIGHBOURS, "shrink": 20.0, "knn_method": "item"}]),
+    "rectools EASE": ("rectools", rectools_ease, list(grid(regularization=[100, 300, 1000]))),
 }  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
     python tests/bench/peers.py --home HOME --venv DIR --json docs/results/peers.json
 
-HOME holds the imported data set. The peers are installed into DIR, an environment of their own that is made where it is not
-there yet; one that does not install is named with its reason. Contestants take turns, each in a process of its own. Fit times
+HOME holds the imported data set. Each peer is installed into an environment of its own under DIR, made where it is not there
+yet: they want different releases of NumPy. One that does not install is named with its reason. Contestants take turns, each in a process of its own. Fit times
 are the least of `--rounds`, in seconds of wall and of processor, with `--threads` threads.
 """
 
@@ -32,10 +32,12 @@ from recray.stores.lake import Lake
 from recray.training.track_requests import TOP
 
 HERE = Path(__file__).parent
-PACKAGES = {"implicit": ["implicit==0.7.3"], "irspack": ["irspack==0.5.2"], "lenskit": ["lenskit==2025.8.1", "torch==2.13.0"]}
-NOT_RUN = {
-    "rectools": "wraps implicit for these families; its EASE knows only users it was fitted on and cannot be asked with "
-    "interactions that came later",
+PACKAGES = {
+    "implicit": ["implicit==0.7.3"],
+    "irspack": ["irspack==0.5.2"],
+    "lenskit": ["lenskit==2025.8.1", "torch==2.13.0"],
+    "rectools": ["rectools==0.19.0"],
+    "recbole": ["recbole==1.2.1", "torch==2.13.0", "setuptools<81"],  # its Ray imports pkg_resources
 }
 OWN = ("popular", "cowatch", "item_based", "ease", "neighbours", "factors")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IRSPACK_NUM_THREADS_DEFAULT", "LK_NUM_THREADS", "LK_NUM_BACKEND_THREADS")
@@ -56,7 +58,7 @@ def main() -> None:
     given = parser.parse_args()
     peers, refused = install(given.venv)
     at = datetime.now(UTC)
-    found: dict[str, Any] = {"seed": SEED, "threads": given.threads, "rounds": given.rounds, "not_run": NOT_RUN | refused}
+    found: dict[str, Any] = {"seed": SEED, "threads": given.threads, "rounds": given.rounds, "not_run": refused}
     with tempfile.TemporaryDirectory() as folder:
         for name in given.tracks.split(","):
             found[name] = on_track(name, given, peers, Path(folder))
@@ -65,13 +67,12 @@ def main() -> None:
 
 def install(folder: Path) -> tuple[list[str], dict[str, str]]:
     """Names of the packages that are installed there now, and why the others are not."""
-    if not (folder / "bin" / "python").exists():
-        venv.create(folder, with_pip=True)
     ready, refused = [], {}
     for package, wanted in PACKAGES.items():
-        got = subprocess.run(
-            [folder / "bin" / "pip", "install", "--quiet", *wanted], capture_output=True, text=True, check=False
-        )
+        own = folder / package
+        if not (own / "bin" / "python").exists():
+            venv.create(own, with_pip=True)
+        got = subprocess.run([own / "bin" / "pip", "install", "--quiet", *wanted], capture_output=True, text=True, check=False)
         if got.returncode:
             refused[package] = got.stderr.strip().splitlines()[-1]
         else:
@@ -91,11 +92,17 @@ def on_track(name: str, given: argparse.Namespace, peers: list[str], folder: Pat
         split, profile=plays.profile, item=plays.item, learnt=track.learnt, catalogue=track.catalogue, n_items=plays.n_items,
         n_profiles=plays.n_profiles, validation_rows=np.sort(drawn), test_rows=track.targets.row,
     )  # fmt: skip
-    python = given.venv / "bin" / "python"
     commands = {f"recray {own}": [sys.executable, __file__, "own", given.home, given.data, name, own] for own in OWN}
     for model, (package, _, _) in peer_models.MODELS.items():
         if package in peers:
-            commands[model] = [python, HERE / "peer_models.py", "--split", split, "--model", model]
+            commands[model] = [
+                given.venv / package / "bin" / "python",
+                HERE / "peer_models.py",
+                "--split",
+                split,
+                "--model",
+                model,
+            ]
     models: dict[str, Any] = {}
     for turn in range(given.rounds):
         for model, command in commands.items():
