@@ -3,8 +3,8 @@
     python tests/bench/peers.py --home HOME --venv DIR --json docs/results/peers.json
 
 HOME holds the imported data set. Each peer is installed into an environment of its own under DIR, made where it is not there
-yet: they want different releases of NumPy. One that does not install is named with its reason. Contestants take turns, each in a process of its own. Fit times
-are the least of `--rounds`, in seconds of wall and of processor, with `--threads` threads.
+yet: they want different releases of NumPy. One that does not install is named with its reason. Contestants take turns, each
+in a process of its own. Fit times are the least of `--rounds`, in seconds of wall and of processor, with `--threads` threads.
 """
 
 import argparse
