@@ -147,11 +147,10 @@ class Sink:
         return max(self._settings.max_rows // self._n_shards, 1)
 
     async def _take(self) -> int:
-        if self.n_held >= self._settings.max_rows:
-            return 0
         taken = [await self._group.take(self._share(), again=True)] if self._again else []
         self._again = False
-        taken.append(await self._group.take(self._share()))
+        # Whoever is full and waits behind what a dead member had must take that, or all wait for ever.
+        taken.append(await self._group.take(self._share(), fresh=self.n_held < self._settings.max_rows))
         before = self.n_held
         if not before:
             self._since_s = self._now_s()

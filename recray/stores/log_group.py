@@ -51,8 +51,8 @@ class LogGroup(Protocol):
         """
         ...
 
-    async def take(self, limit: int, *, again: bool = False) -> dict[int, list[Entry]]:
-        """Up to `limit` entries of each shard: what members that are idle for the claim time left, then what is new.
+    async def take(self, limit: int, *, again: bool = False, fresh: bool = True) -> dict[int, list[Entry]]:
+        """Up to `limit` entries of each shard: what members idle for the claim time left, then, if `fresh`, what is new.
 
         An entry may come twice in one answer. With `again` this member's unfinished entries come from the oldest on instead,
         for when an answer was lost.

@@ -48,24 +48,25 @@ class MemoryGroup:
             if all(self._now() - seen >= self._idle_s for seen in others):
                 state.given = last
 
-    async def take(self, limit: int, *, again: bool = False) -> dict[int, list[Entry]]:
-        found = {shard: await self._taken(shard, state, limit, again) for shard, state in enumerate(self._states)}
+    async def take(self, limit: int, *, again: bool = False, fresh: bool = True) -> dict[int, list[Entry]]:
+        fresh &= not again
+        found = {shard: await self._taken(shard, state, limit, (again, fresh)) for shard, state in enumerate(self._states)}
         return {shard: entries for shard, entries in found.items() if entries}
 
-    async def _taken(self, shard: int, state: GroupState, limit: int, again: bool) -> list[Entry]:
-        now = self._now()
+    async def _taken(self, shard: int, state: GroupState, limit: int, what: tuple[bool, bool]) -> list[Entry]:
+        (again, fresh), now = what, self._now()
         state.seen[self._member] = now
         kept = [n for n, (owner, since, _) in sorted(state.held.items())
                 if (owner == self._member if again else now - since >= self._idle_s)][:limit]  # fmt: skip
         for number in kept:
             state.held[number] = (self._member, now, state.held[number][2] + 1)
         entries = [await self._entry(shard, number) for number in kept]
-        if not again:
-            fresh = await self._logs.entries(shard, str(state.given), limit)
-            for entry in fresh:
+        if fresh:
+            new = await self._logs.entries(shard, str(state.given), limit)
+            for entry in new:
                 state.given = int(entry.position)
                 state.held[state.given] = (self._member, now, 1)
-            entries += fresh
+            entries += new
         return entries
 
     async def _entry(self, shard: int, number: int) -> Entry:

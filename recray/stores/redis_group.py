@@ -35,9 +35,9 @@ class RedisGroup:
             for shard in range(self._layout.n_shards)
         ])  # fmt: skip
 
-    async def take(self, limit: int, *, again: bool = False) -> dict[int, list[Entry]]:
+    async def take(self, limit: int, *, again: bool = False, fresh: bool = True) -> dict[int, list[Entry]]:
         await self._keep_pace()
-        said = (self._group, self._member, limit, self._idle_ms, "0" if again else ">")
+        said = (self._group, self._member, limit, self._idle_ms, "again" if again else "fresh" if fresh else "left")
         shards = [shard for shard in range(self._n_shards()) if shard not in self._waiting]
         answers = await self._server.ask([_call(scripts_group.TAKE, shard, *said) for shard in shards])
         return {

@@ -69,7 +69,7 @@ return alone and 1 or 0
 """KEYS: log. ARGV: group, finished position, member, claim time in ms. Returns whether no other member is active."""
 
 TAKE: Final = Script("""
-local group, member, limit, from = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
+local group, member, limit, what = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
 local found = {}
 local function add(entries)
   for _, entry in ipairs(entries) do
@@ -77,14 +77,18 @@ local function add(entries)
     found[#found + 1] = {entry[1], values[4] or '', values[2] or ''}
   end
 end
-if from == '>' then
+if what ~= 'again' then
   add(redis.call('XAUTOCLAIM', KEYS[1], group, member, ARGV[4], '0-0', 'COUNT', limit)[2])
 end
-local read = redis.call('XREADGROUP', 'GROUP', group, member, 'COUNT', limit, 'STREAMS', KEYS[1], from)
-if read then add(read[1][2]) end
+if what ~= 'left' then
+  local from = what == 'again' and '0' or '>'
+  local read = redis.call('XREADGROUP', 'GROUP', group, member, 'COUNT', limit, 'STREAMS', KEYS[1], from)
+  if read then add(read[1][2]) end
+end
 return found
 """)
-"""KEYS: log. ARGV: group, member, limit, claim time in ms, '>' or '0'. Returns position, entry, digest of each."""
+"""KEYS: log. ARGV: group, member, limit, claim time in ms, and what: `again` (its own once more), `left` (what idle members
+left), `fresh` (that and what is new). Returns position, entry, digest of each."""
 
 HELD: Final = Script("return redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[2])")
 """KEYS: log. ARGV: group, limit. Returns position, member, idle ms, tries of each."""

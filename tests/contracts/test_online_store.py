@@ -579,6 +579,17 @@ async def test_member_that_went_silent_loses_its_entries_to_another(store: Onlin
     assert [(each.is_own, each.n_tries) for each in (await alive.held(9))[SHARD]] == [(True, 2)] * 3 + [(True, 1)] * 2
 
 
+async def test_what_others_left_can_be_taken_without_what_is_new(store: OnlineStore) -> None:
+    await store.append([arrival(item=item) for item in range(3)])
+    dead, alive = group(store, "dead", claim_idle_s=0.0), group(store, "alive", claim_idle_s=0.0)
+    await dead.begin({})
+    left = (await dead.take(10))[SHARD]
+    await store.append([arrival(item=item) for item in range(3, 5)])
+    await alive.begin({})
+    assert (await alive.take(10, fresh=False))[SHARD] == left
+    assert len((await alive.held(10))[SHARD]) == 3
+
+
 async def test_member_gets_its_own_entries_again_and_counts_its_tries(store: OnlineStore) -> None:
     await store.append([arrival(item=item) for item in range(3)])
     member = group(store, "one")

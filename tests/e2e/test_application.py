@@ -9,6 +9,7 @@ import httpx
 import pyarrow.compute as pc
 import pytest
 
+from recray.schema import Objective, word
 from recray.stores.lake import Lake
 
 ITEM = {"content_id", "name", "score", "position", "reason", "source"}
@@ -149,7 +150,7 @@ def test_an_answer_is_explained_by_making_it_again(http: httpx.Client, viewer: d
     why = http.get(f"/recommendations/{page['recommendation_id']}/explain").raise_for_status().json()
     assert why["replayed"] is True
     assert [item["content_id"] for item in why["items"]] == names(page)
-    assert all(item["sources"] and set(item["p"]) == {"start", "completion", "dislike"} for item in why["items"])
+    assert all(item["sources"] and set(item["p"]) == {word(o) for o in Objective} for item in why["items"])
     assert {reason for item in why["dropped"] for reason in item["reasons"]} >= {"watched"}
 
 

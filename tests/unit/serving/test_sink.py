@@ -144,6 +144,20 @@ async def test_two_sinks_at_once_write_everything_once(world: World) -> None:
     assert world.ids() == ids(*range(300))
 
 
+async def test_sink_that_is_full_takes_what_a_dead_one_had_before_it(world: World) -> None:
+    dead, alive = world.sink(), world.sink()
+    await world.send(*range(30))
+    await dead.step()
+    await world.send(*range(30, 130))
+    while alive.n_held < 50:
+        await alive.step()
+    assert world.ids() == []
+    for _ in range(10):
+        world.clock.at_s += 21
+        await alive.step()
+    assert world.ids() == ids(*range(130))
+
+
 async def test_sink_that_slept_while_its_entries_were_claimed_writes_nothing_twice(world: World) -> None:
     sleeper, other = world.sink(), world.sink()
     await world.send(*range(10))
