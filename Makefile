@@ -23,12 +23,14 @@ help:  ## list the targets
 setup: $(STAMP)  ## make .venv with everything pinned; nothing to do when it is up to date
 
 # torch first: it decides by itself which of the largest wheels come, and a failure shows before the rest is fetched.
+# Compiled afterwards, on every core, which pip does on one; some packages bring files that no Python of ours compiles.
 $(STAMP): pyproject.toml $(PINS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is not Python 3.11 or later: install one, or give PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(PINS) -e '.[$(EXTRA),dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c $(PINS) torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c $(PINS) -e '.[$(EXTRA),dev]'
+	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 	touch $@
 
 fmt: setup  ## format, and mend what ruff can mend
