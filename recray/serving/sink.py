@@ -194,7 +194,8 @@ class Sink:
     async def _gapless(self) -> Run:
         """Each shard's oldest unfinished entries, up to the first that this sink does not hold.
 
-        An entry of this sink that is older than all of them was finished by another: this sink slept, and starts over.
+        An entry of this sink that is older than all of them was finished by another: this sink slept, and starts over. So it
+        does when one is given out that the lake has: a sink that began while this one slept took it for dead.
         """
         run = Run()
         longest = max(map(len, self._held.values()), default=0)
@@ -205,6 +206,8 @@ class Sink:
                 self._ready = False
         for shard, listed in unfinished.items():
             own = self._held.get(shard, {})
+            if order(listed[0].position) <= order(self._through.get(shard, "")):
+                self._ready = False
             for one in listed:
                 if not one.is_own:
                     break

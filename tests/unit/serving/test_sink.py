@@ -158,6 +158,21 @@ async def test_sink_that_is_full_takes_what_a_dead_one_had_before_it(world: Worl
     assert world.ids() == ids(*range(130))
 
 
+async def test_what_the_lake_has_is_not_written_again_when_it_is_given_out_again(world: World) -> None:
+    await world.store.group("counts", "c", 20.0).begin({})  # it is behind, so nothing is trimmed
+    sink = world.sink()
+    await world.send(*range(20))
+    await sink.drain()
+    world.clock.at_s += 21
+    await world.store.group(GROUP, "began-long-ago", 20.0).begin({})  # by what it had read of the lake then: nothing
+    await world.send(*range(20, 30))
+    for _ in range(4):
+        await sink.step()
+        world.clock.at_s += 6
+    assert world.ids() == ids(*range(30))
+    assert world.lake.sunk("tiny").read().n_rows == 30
+
+
 async def test_sink_that_slept_while_its_entries_were_claimed_writes_nothing_twice(world: World) -> None:
     sleeper, other = world.sink(), world.sink()
     await world.send(*range(10))
