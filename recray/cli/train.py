@@ -12,6 +12,7 @@ from rich.table import Table
 from recray.cli.console import Home, JsonFile, ScaleName, SettingsFile, console, settings_from, step, write_json
 from recray.serving.environment import prepare
 from recray.settings import Settings
+from recray.settings.provenance import provenance
 
 if TYPE_CHECKING:
     from recray.training.run import Outcome
@@ -123,6 +124,7 @@ def register(app: typer.Typer) -> None:
 
 def search_set(settings: Settings, data: str, space: Path) -> dict[str, Any]:
     """Search a space on a data set, or go on with an interrupted search; shows and returns the best settings and all trials."""
+    at = datetime.now(UTC)
     start_ray(settings)
     from recray.training.search import run_search
     from recray.training.stored import search_data
@@ -131,7 +133,9 @@ def search_set(settings: Settings, data: str, space: Path) -> dict[str, Any]:
         found = run_search(space, settings, search_data(settings, data, say), name=f"{data}-{space.stem}")
     console.print(f"best {found.value:.4f} with", found.best)
     console.print(f"[dim]{settings.home / 'sweeps' / f'{data}-{space.stem}'}: best.yaml is a settings file of differences[/]")
-    return {"best": found.best, "value": found.value, "trials": found.trials}
+    facts = {"data": data, "space": space.read_text(), "best": found.best, "value": found.value, "trials": found.trials}
+    settled = settings.model_dump(mode="json", include={"boosted", "deep", "sequence", "examples", "training"})
+    return facts | {"settings": settled} | provenance(at)
 
 
 def main() -> None:
