@@ -71,10 +71,7 @@ class Device(IntEnum):
 
 
 class Objective(IntEnum):
-    """One thing a ranker predicts; the value is the column of its output. All but START are of a title that was started.
-
-    WATCH_TIME is the share of the running time that is watched, at its furthest; the others happen or do not.
-    """
+    """One thing a ranker predicts: a column of its output. All but START are of a started title; WATCH_TIME is a share."""
 
     START = 0
     COMPLETION = 1
