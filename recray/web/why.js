@@ -4,7 +4,12 @@ import { explain } from "./api.js";
 import { percent, scoreWord } from "./cards.js";
 import { $, h } from "./dom.js";
 
-const OBJECTIVES = { start: "will start it", completion: "will finish it", dislike: "will dislike it" };
+const OBJECTIVES = {
+  start: "will start it",
+  completion: "will finish it",
+  dislike: "will dislike it",
+  "watch-time": "will watch of its length",
+};
 
 /** Open the drawer for one title of one answer. */
 export async function showWhy({ item, context }) {
@@ -38,9 +43,9 @@ function section(title, ...children) {
 }
 
 function scores(entry) {
-  const rows = Object.entries(entry.p || {}).map(([objective, p]) =>
-    meter(OBJECTIVES[objective] || objective, p, objective),
-  );
+  // What a data set has no outcomes of is 0 for every title.
+  const expected = Object.entries(entry.p || {}).filter(([, p]) => p > 0);
+  const rows = expected.map(([objective, p]) => meter(OBJECTIVES[objective] || objective, p, objective));
   const seed = entry.seed
     ? h("p", { class: "muted" }, "Strongest evidence: you watched ", h("strong", {}, entry.seed.name), ".")
     : null;
