@@ -14,8 +14,8 @@ N_GENRES: Final = 12
 """Genres that have a column of their own; the others are in the content vector."""
 UNKNOWN_REGION = -1
 FOREVER = np.iinfo(np.int64).max
-_HOUR_S: Final = 3_600
 LONG_AGO = np.iinfo(np.int64).min
+_HOUR_S: Final = 3_600
 
 
 @dataclass(repr=False)

@@ -49,25 +49,28 @@ class MemoryGroup:
                 state.given = last
 
     async def take(self, limit: int, *, again: bool = False, fresh: bool = True) -> dict[int, list[Entry]]:
-        fresh &= not again
-        found = {shard: await self._taken(shard, state, limit, (again, fresh)) for shard, state in enumerate(self._states)}
+        found = {}
+        for shard, state in enumerate(self._states):
+            found[shard] = await self._kept(shard, state, limit, again)
+            if fresh and not again:
+                found[shard] += await self._new(shard, state, limit)
         return {shard: entries for shard, entries in found.items() if entries}
 
-    async def _taken(self, shard: int, state: GroupState, limit: int, what: tuple[bool, bool]) -> list[Entry]:
-        (again, fresh), now = what, self._now()
+    async def _kept(self, shard: int, state: GroupState, limit: int, again: bool) -> list[Entry]:
+        now = self._now()
         state.seen[self._member] = now
         kept = [n for n, (owner, since, _) in sorted(state.held.items())
                 if (owner == self._member if again else now - since >= self._idle_s)][:limit]  # fmt: skip
         for number in kept:
             state.held[number] = (self._member, now, state.held[number][2] + 1)
-        entries = [await self._entry(shard, number) for number in kept]
-        if fresh:
-            new = await self._logs.entries(shard, str(state.given), limit)
-            for entry in new:
-                state.given = int(entry.position)
-                state.held[state.given] = (self._member, now, 1)
-            entries += new
-        return entries
+        return [await self._entry(shard, number) for number in kept]
+
+    async def _new(self, shard: int, state: GroupState, limit: int) -> list[Entry]:
+        new = await self._logs.entries(shard, str(state.given), limit)
+        for entry in new:
+            state.given = int(entry.position)
+            state.held[state.given] = (self._member, self._now(), 1)
+        return new
 
     async def _entry(self, shard: int, number: int) -> Entry:
         found = await self._logs.entries(shard, str(number - 1), 1)

@@ -95,14 +95,8 @@ def on_track(name: str, given: argparse.Namespace, peers: list[str], folder: Pat
     commands = {f"recray {own}": [sys.executable, __file__, "own", given.home, given.data, name, own] for own in OWN}
     for model, (package, _, _) in peer_models.MODELS.items():
         if package in peers:
-            commands[model] = [
-                given.venv / package / "bin" / "python",
-                HERE / "peer_models.py",
-                "--split",
-                split,
-                "--model",
-                model,
-            ]
+            python = given.venv / package / "bin" / "python"
+            commands[model] = [python, HERE / "peer_models.py", "--split", split, "--model", model]
     models: dict[str, Any] = {}
     for turn in range(given.rounds):
         for model, command in commands.items():
