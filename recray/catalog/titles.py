@@ -274,5 +274,10 @@ def _packed_values(action: Longs, rating: Floats, progress: Floats) -> Ints:
     stars = np.rint(np.clip(np.nan_to_num(rating.astype(np.float64)) * 2.0, 0.0, 10.0))
     finished = (action == Action.COMPLETE) | (action == Action.RATE)
     share = np.where(np.isnan(progress), finished, np.clip(progress.astype(np.float64), 0.0, 1.0))
-    rated = stars.astype(np.int64) << 2 | (share * 3 + 1e-6).astype(np.int64)
-    return np.where(action == Action.RATE, rated, (share * 63 + 1e-6).astype(np.int64)).astype(np.int32)
+    within = share + 1e-6
+
+    def steps(n: int) -> Longs:
+        down = (within * n).astype(np.int64)
+        return np.where(within >= float(fold.FINISHED), np.maximum(down, fold.finished_steps(n)), down)
+
+    return np.where(action == Action.RATE, stars.astype(np.int64) << 2 | steps(3), steps(63)).astype(np.int32)

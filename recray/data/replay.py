@@ -13,8 +13,8 @@ import numpy as np
 from recray.data.examination import ORGANIC
 from recray.data.leaks import refuse_later_states
 from recray.features import fold
-from recray.features.fold import ProfileState
-from recray.features.profiles import FINISHED, Profiles, columns
+from recray.features.fold import FINISHED, ProfileState
+from recray.features.profiles import Profiles, columns
 from recray.schema import (
     NO_ITEM,
     WATCHING,

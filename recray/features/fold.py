@@ -8,6 +8,7 @@ Each event is one packed word, ordered by time: 32 bits seconds since 1970, 20 b
 device, 6 bits value. Title numbers are the append-only row numbers of the catalogue, which every bundle shares.
 """
 
+import math
 import struct
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,6 +25,8 @@ REFUSING: Final = (Action.HIDE, Action.DISLIKE)
 
 N_RECENT: Final = 200
 MAX_TITLES: Final = 1 << 20
+FINISHED: Final = np.float32(0.9)
+"""Share watched from which a title counts as finished."""
 _MAX_TIME: Final = (1 << 32) - 1
 _HEAD: Final = 3
 _MOST_BYTES: Final = 10
@@ -58,16 +61,24 @@ def packed_value(action: Action, rating: float | None, progress: float | None) -
     """The six value bits: for a rating 4 bits of half stars and 2 of progress in thirds, otherwise progress in 63rds.
 
     A rating without progress counts as watched to the end; `complete` without progress likewise. NaN, which is how tables
-    spell an absent value, reads as None.
+    spell an absent value, reads as None. Progress is rounded down, but never from finished to unfinished.
     """
     rating = None if rating is None or rating != rating else rating
     progress = None if progress is None or progress != progress else progress
     if action == Action.RATE:
         stars = round(min(max((rating or 0.0) * 2.0, 0.0), 10.0))
-        thirds = 3 if progress is None else int(min(max(progress, 0.0), 1.0) * 3 + 1e-6)
-        return (int(stars) << 2) | thirds
-    share = (1.0 if action == Action.COMPLETE else 0.0) if progress is None else min(max(progress, 0.0), 1.0)
-    return int(share * 63 + 1e-6)
+        return (int(stars) << 2) | _steps(1.0 if progress is None else progress, 3)
+    return _steps((1.0 if action == Action.COMPLETE else 0.0) if progress is None else progress, 63)
+
+
+def _steps(share: float, n: int) -> int:
+    within = min(max(share, 0.0), 1.0) + 1e-6
+    return max(int(within * n), finished_steps(n)) if within >= float(FINISHED) else int(within * n)
+
+
+def finished_steps(n: int) -> int:
+    """The least of n equal steps of progress that counts as finished."""
+    return math.ceil(float(FINISHED) * n - 1e-6)
 
 
 def times(words: Words) -> Longs:

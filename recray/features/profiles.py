@@ -8,11 +8,9 @@ from typing import Final
 import numpy as np
 
 from recray.features import fold
-from recray.features.fold import N_COUNTERS, N_RECENT, ProfileState
+from recray.features.fold import FINISHED, N_COUNTERS, N_RECENT, ProfileState
 from recray.schema import NO_ITEM, WATCHING, Action, Bools, Device, Floats, Ints, Longs, ProfileSettings, Words
 
-FINISHED: Final = np.float32(0.9)
-"""Share watched from which a title counts as finished."""
 _DISLIKED_STARS: Final = np.float32(2.0)
 _N_ACTIONS: Final = 16
 

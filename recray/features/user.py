@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 
 from recray.features.compiled import compiled, held
+from recray.features.fold import FINISHED
 from recray.features.items import Items
-from recray.features.profiles import FINISHED, Profiles
+from recray.features.profiles import Profiles
 from recray.schema import AGE_GROUPS, Bools, Floats, Ints, Kind, Longs
 
 DAY_S: Final = 86_400.0

@@ -69,7 +69,8 @@ def draw_examples(history: History, early: Fitted, settings: Settings, say: Say)
     say(f"replayed {replayed.count()} moments")
     events = Lake(settings.lake_dir).events(history.name, end_s=periods.rankers_end_s, columns=COLUMNS)
     examination = estimate(harvest(events))
-    say(f"{examination.n_starts} starts tell which places of a slate are looked at")
+    if examination.n_starts:
+        say(f"{examination.n_starts} starts tell which places of a slate are looked at")
     files = to_bytes(early.items, history.titles, early.sources, {})
     proposer = {
         "files": ray.put(files),

@@ -132,7 +132,7 @@ def test_words_of_a_table_are_the_packed_events_of_its_rows(rows: list[dict[str,
 
 @pytest.mark.parametrize("action", ["progress", "rate"])
 def test_progress_at_and_beside_every_step_is_packed_as_one_event_is(action: str) -> None:
-    steps = np.concatenate([np.arange(n + 1) / n for n in (3, 63)]).astype(np.float32)
+    steps = np.concatenate([*(np.arange(n + 1) / n for n in (3, 63)), [fold.FINISHED]]).astype(np.float32)
     beside = np.concatenate((np.nextafter(steps, np.float32(-1)), steps, np.nextafter(steps, np.float32(2)))).tolist()
     packed, _ = words(events(*({"action": action, "progress": share} for share in beside)), NUMBERS)
     assert fold.values(packed).tolist() == [fold.packed_value(ACTION_OF[action], None, share) for share in beside]

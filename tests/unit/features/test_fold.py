@@ -263,6 +263,10 @@ def test_title_number_that_would_spill_into_the_time_is_refused(item: int) -> No
         (Action.PROGRESS, None, -1.0, None, 0.0),
         (Action.PROGRESS, None, float("nan"), None, 0.0),
         (Action.PROGRESS, None, 1.0, None, 1.0),
+        (Action.PROGRESS, None, 0.9, None, 57 / 63),  # finished stays finished
+        (Action.PROGRESS, None, 0.899, None, 56 / 63),
+        (Action.RATE, 4.0, 0.9, 4.0, 1.0),
+        (Action.RATE, 4.0, 0.89, 4.0, 2 / 3),
     ],
 )
 def test_value_bits_hold_stars_and_progress(
