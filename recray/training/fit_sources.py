@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import ray
 
-from recray.candidates.registered import chosen, fit_all
+from recray.candidates.registered import chosen
 from recray.candidates.sequence import Sequence as SequenceSource
 from recray.candidates.source import CandidateSource
 from recray.data.history import History
@@ -15,6 +14,7 @@ from recray.errors import DataError
 from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.settings import Settings
+from recray.training.fit_one import fit_one
 from recray.training.fit_sequence import fit_sequence_on_ray
 from recray.training.trainer import Fitted as Trained
 
@@ -30,13 +30,6 @@ class Fitted:
     n_epochs: int
 
 
-def _fit_one(name: str, plays: Any, items: Any, settings: Settings) -> tuple[CandidateSource, float]:
-    took = {name: 0.0}
-    fitted = fit_all(plays, items, settings, seed=settings.training.seed, device="cpu", only=[name],
-                     report=lambda source, seconds, figures: took.update({source: seconds}))  # fmt: skip
-    return fitted[name], took[name]
-
-
 def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, n_epochs: int | None = None) -> Fitted:
     """The chosen candidate sources, fitted on what was known before a moment: each in a Ray task, sequence by Ray Train.
 
@@ -48,7 +41,7 @@ def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, n
     if not len(plays):
         raise DataError(f"{history.name} has no watching event before the end of the first period; import more data")
     shared = ray.put(plays), ray.put(items)
-    task = ray.remote(_fit_one).options(num_cpus=settings.training.cpus_per_fit)
+    task = ray.remote(fit_one).options(num_cpus=settings.training.cpus_per_fit)
     under_way = {task.remote(name, *shared, settings): name for name in names if name != "sequence"}
     sources: dict[str, CandidateSource] = {}
     while under_way:

@@ -94,7 +94,7 @@ def test_a_planted_effect_is_found(plant: Callable[[str, str], Path], tmp_path: 
     assert side_effects(plant("planted.py", text), ["planted"], tmp_path / "home") == [f"planted changes {what}"]
 
 
-_HEAVY = ("torch", "xgboost", "sklearn", "scipy.stats", "implicit", "wandb")
+_HEAVY = ("torch", "xgboost", "sklearn", "scipy.stats", "implicit", "wandb", "ray.train")
 
 
 def heavy(statement: str, root: Path) -> list[str]:
@@ -104,8 +104,10 @@ def heavy(statement: str, root: Path) -> list[str]:
     return ast.literal_eval(ran.stdout.splitlines()[-1])
 
 
-def test_a_replica_imports_no_library_that_only_fitting_needs(root: Path) -> None:
-    assert heavy("import recray.serving.compose", root) == []
+@pytest.mark.parametrize("module", ["serving.compose", "training.fit_one", "data.examples", "data.publish", "training.board"])
+def test_a_process_of_many_imports_no_library_that_it_does_without(module: str, root: Path) -> None:
+    """What replicas serve with, and tasks of which a training starts dozens."""
+    assert heavy(f"import recray.{module}", root) == []
 
 
 def test_a_library_that_takes_seconds_is_seen(root: Path) -> None:
