@@ -24,7 +24,7 @@ def train(settings: Settings, data: str, store: OnlineStore | None, tracker: Tra
     rehearsal, _ = run.assemble(history, early, rankers, "rehearsal")
     chosen = run.choose(run.evaluate(rehearsal, drawn.moments[run.VALIDATION], history, settings), settings)
     say(f"the {chosen} ranker is best on validation")
-    late = fit_sources(history, history.periods.validation_end_s, settings, say, early.n_epochs)
+    late = fit_sources(history, history.periods.validation_end_s, settings, say, early)
     bundle, files = run.assemble(history, late, rankers, "candidate")
     judged = run.evaluate(bundle, drawn.moments[run.TEST], history, settings)
     registry = Registry(settings.registry_dir)

@@ -167,7 +167,7 @@ def measure(history: History, truth: Truth, seeds: Sequence[int], settings: Sett
     early = fit_sources(history, periods.sources_end_s, settings, say)
     drawn = draw_examples(history, early, settings, say)
     rankers = _fitted(drawn, early.items, seeds, settings, say)
-    late = fit_sources(history, periods.validation_end_s, settings, say, early.n_epochs)
+    late = fit_sources(history, periods.validation_end_s, settings, say, early)
     files = to_bytes(late.items, history.titles, late.sources, {})
     bundle = from_bytes("bias", facts(data={"simulated": history.manifest.get("simulated", [])}), files)
     judged = _judged(unrestricted_bundle(bundle), rankers, drawn.moments[TEST], Planted(history, truth, seen.planted), settings)

@@ -89,14 +89,17 @@ def fit(  # noqa: PLR0913  # plain fitting takes all of a run from its caller, b
     device: str = "cpu",
     report: Report = lambda figures: None,
     validation: Interactions | None = None,
+    start: Sequence | None = None,
 ) -> Sequence:
     """Train on every transition of every history; reports each epoch's `loss` in nats and, with `validation`, `ndcg@10`.
 
     `validation` continues `interactions` in time, with the same profile and title numbers; it decides when to stop and is
     never trained on. Weights, order and dropout follow from `seed` alone on one kind of device. The model is fitted to the
-    titles that anyone watched; for the others see `sequence_catalogue`.
+    titles that anyone watched; for the others see `sequence_catalogue`. `start`, a former fit with the same settings to fewer
+    events of the same catalogue, is gone on from: for `warm_epochs` instead of `epochs`.
     """
     # torch takes seconds and hundreds of megabytes to import; serving a fitted encoder needs none of it.
     from recray.candidates.sequence_training import fitted_tensors
 
-    return Sequence(fitted_tensors(interactions, validation, items, config, (seed, device, report)), config)
+    former = None if start is None else start.tensors()
+    return Sequence(fitted_tensors(interactions, validation, items, config, (seed, device, report), former), config)

@@ -10,11 +10,12 @@ from typing import Final
 import numpy as np
 import torch
 from scipy import optimize, special
+from torch import Tensor
 
 from recray.candidates.sequence_judge import Judge
 from recray.candidates.sequence_model import Encoder, outputs
 from recray.features.items import Items
-from recray.schema import Bools, Floats, Longs
+from recray.schema import Bools, Floats, Longs, Tensors
 from recray.settings import SequenceSettings
 
 _FARTHEST: Final = 60.0
@@ -39,6 +40,17 @@ def widened(encoder: Encoder, watched: Longs, items: Items, config: SequenceSett
     wide = Encoder(items.n, config, torch.Generator())
     wide.load_state_dict(weights | {"titles.weight": torch.from_numpy(vectors)})
     return wide.eval(), unknown
+
+
+def resumed(encoder: Encoder, tensors: Tensors, watched: Longs, content: Tensor) -> None:
+    """Begin where a former fit ended: `tensors` are a served model's, `watched` [n] int64 the titles of `encoder`.
+
+    What content adds to a title's vector comes out of it again, so that both go on being learnt apart.
+    """
+    weights = {name: torch.from_numpy(array) for name, array in tensors.items() if name != "offset"}
+    own = weights["titles.weight"][np.append(watched, -1)]
+    own[:-1] -= content.cpu() @ weights["about.weight"].T
+    encoder.load_state_dict(weights | {"titles.weight": own})
 
 
 def new_title_offset(encoder: Encoder, judge: Judge, new: Bools, least: float) -> float:

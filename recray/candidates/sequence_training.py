@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recray.candidates.sequence_catalogue import new_title_offset, widened
+from recray.candidates.sequence_catalogue import new_title_offset, resumed, widened
 from recray.candidates.sequence_judge import Judge, best_epoch
 from recray.candidates.sequence_model import Encoder, autocast, outputs, product_type
 from recray.candidates.sequence_windows import Report, Windows, windows
@@ -34,9 +34,12 @@ def fitted_tensors(
     items: Items,
     config: SequenceSettings,
     run: tuple[int, str, Report],
+    start: Tensors | None = None,
 ) -> Tensors:
-    """The tensors of a `Sequence` fitted as `sequence.fit` promises; run = (seed, device, report)."""
+    """The tensors of a `Sequence` fitted as `sequence.fit` promises; run = (seed, device, report), `start` a former fit's."""
     seed, device, report = run
+    if start is not None:
+        config = config.model_copy(update={"epochs": config.warm_epochs, "learning_rate": config.warm_learning_rate})
     rng = np.random.default_rng(seed)
     watched = seen_titles(interactions)
     known = _among(interactions, watched)
@@ -47,6 +50,8 @@ def fitted_tensors(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = Encoder(watched.size, config, torch.Generator().manual_seed(seed), content).to(device)
+        if start is not None:
+            resumed(encoder, start, watched, content)
         if seen.start.size:
             best_epoch(encoder, train(encoder, seen, config, rng), judge, config, report)
     wide, unknown = widened(encoder, watched, items, config)
@@ -58,7 +63,9 @@ def fitted_tensors(
     else:
         asked = Judge.of(interactions, validation, config.max_length, rng)
     offset[new] = new_title_offset(wide, asked, new, config.new_share)
-    return {name: weight.numpy() for name, weight in wide.state_dict().items()} | {"offset": offset}
+    tensors = {name: weight.numpy() for name, weight in wide.state_dict().items()}
+    # What content adds is in the titles' vectors; a fit that goes on from here tells the two apart by it.
+    return tensors | {"about.weight": encoder.state_dict()["about.weight"].cpu().numpy(), "offset": offset}
 
 
 def _among(interactions: Interactions, titles: Longs) -> Interactions:

@@ -22,14 +22,22 @@ _CONFIG: Final = "sequence.json"
 
 
 def fit_sequence_on_ray(
-    interactions: Interactions, items: Items, settings: Settings, validation: Interactions | None = None, *, say: Say
+    interactions: Interactions,
+    items: Items,
+    settings: Settings,
+    validation: Interactions | None = None,
+    start: Sequence | None = None,
+    *,
+    say: Say,
 ) -> Fitted[Sequence]:
     """Fit on one worker, on a GPU where the settings ask for one: one epoch over all histories is one process's work.
+
+    `validation` and `start` as for `candidates.sequence.fit`.
 
     Raises:
         ModelError: the run ended without a model.
     """
-    data = ray.put((interactions, items, validation))
+    data = ray.put((interactions, items, validation, start))
 
     def trainer(callbacks: list[UserCallback]) -> TorchTrainer:
         return TorchTrainer(
@@ -46,7 +54,7 @@ def fit_sequence_on_ray(
 def _fit_on_worker(config: dict[str, Any]) -> None:
     settings: Settings = config["settings"]
     torch.set_num_threads(n_threads(settings.training, 1))
-    interactions, items, validation = ray.get(config["data"])
+    interactions, items, validation, start = ray.get(config["data"])
     reporter = Reporter("ndcg@10")
     source = fit(
         interactions,
@@ -56,6 +64,7 @@ def _fit_on_worker(config: dict[str, Any]) -> None:
         device=str(ray.train.torch.get_device()),
         report=reporter,
         validation=validation,
+        start=start,
     )
     config_json = json.dumps(source.config(), sort_keys=True).encode()
     reporter.finish({_TENSORS: save(dict(source.tensors())), _CONFIG: config_json})

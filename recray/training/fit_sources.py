@@ -7,7 +7,7 @@ import numpy as np
 import ray
 
 from recray.candidates.registered import chosen
-from recray.candidates.sequence import Sequence as SequenceSource
+from recray.candidates.sequence import Sequence
 from recray.candidates.source import CandidateSource
 from recray.data.history import History
 from recray.errors import DataError
@@ -23,17 +23,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Sources fitted on everything before a moment, the catalogue as of it, and how many epochs the sequence model took."""
+    """Sources fitted on everything before a moment, and the catalogue as of it."""
 
     items: Items
     sources: dict[str, CandidateSource]
-    n_epochs: int
 
 
-def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, n_epochs: int | None = None) -> Fitted:
+def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, former: Fitted | None = None) -> Fitted:
     """The chosen candidate sources, fitted on what was known before a moment: each in a Ray task, sequence by Ray Train.
 
-    `n_epochs` is how long the sequence model learns; None stops it by validation.
+    The sequence model goes on from that of `former`, fitted to an earlier moment; without it, it begins anew.
     """
     names = chosen(settings.sources)
     items = history.catalogue(moment_s)
@@ -49,13 +48,13 @@ def fit_sources(history: History, moment_s: int, settings: Settings, say: Say, n
         name = under_way.pop(done[0])
         sources[name], seconds = ray.get(done[0])
         say(f"fitted source {name} in {seconds:.1f} s")
-    if "sequence" not in names:
-        return Fitted(items, {name: sources[name] for name in names}, 1)
-    fitted = _fit_sequence(plays, items, settings, n_epochs, heard("source sequence", say))
-    sources["sequence"] = fitted.model
-    say(f"fitted source sequence: {shown(fitted.metrics)}")
-    epochs = n_epochs or max(int(fitted.metrics.get("epoch", 0)), 1)
-    return Fitted(items, {name: sources[name] for name in names}, epochs)
+    if "sequence" in names:
+        start = None if former is None else former.sources["sequence"]
+        assert start is None or isinstance(start, Sequence)
+        fitted = _fit_sequence(plays, items, settings, start, heard("source sequence", say))
+        sources["sequence"] = fitted.model
+        say(f"fitted source sequence: {shown(fitted.metrics)}")
+    return Fitted(items, {name: sources[name] for name in names})
 
 
 def heard(what: str, say: Say) -> Callable[[dict[str, float]], None]:
@@ -64,12 +63,11 @@ def heard(what: str, say: Say) -> Callable[[dict[str, float]], None]:
 
 
 def _fit_sequence(
-    plays: Interactions, items: Items, settings: Settings, n_epochs: int | None, report: Callable[[dict[str, float]], None]
-) -> Trained[SequenceSource]:
-    """Stop by the newest tenth, or, when how long to learn is known already, learn from everything for that long."""
-    if n_epochs is not None:
-        longer = settings.sequence.model_copy(update={"epochs": n_epochs})
-        return fit_sequence_on_ray(plays, items, settings.model_copy(update={"sequence": longer}), say=report)
+    plays: Interactions, items: Items, settings: Settings, start: Sequence | None, report: Callable[[dict[str, float]], None]
+) -> Trained[Sequence]:
+    """Stop by the newest tenth; or, where a former fit was stopped so, go on from it with everything."""
+    if start is not None:
+        return fit_sequence_on_ray(plays, items, settings, start=start, say=report)
     recent = plays.at_s >= np.quantile(plays.at_s, 1 - settings.split.validation)
     return fit_sequence_on_ray(plays.where(~recent), items, settings, plays.where(recent), say=report)
 

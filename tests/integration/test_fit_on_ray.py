@@ -1,12 +1,10 @@
 """Fits on a real local Ray: more logical CPUs than the machine has, one and two workers."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 import example_world as world
 from recray.errors import DataError
@@ -22,11 +20,7 @@ from recray.training.fit_sequence import fit_sequence_on_ray
 FITS = {"deep": fit_deep_on_ray, "boosted": fit_boosted_on_ray}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    ray.init(num_cpus=8, object_store_memory=200_000_000, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.fixture(scope="module")

@@ -90,8 +90,7 @@ def until(holds: Callable[[], bool]) -> float:
 
 
 @pytest.fixture(scope="module")
-def running(world: BundleWorld) -> Iterator[Running]:
-    ray.init(num_cpus=8, object_store_memory=200_000_000, include_dashboard=False, log_to_driver=False)
+def running(world: BundleWorld, local_serve: None) -> Iterator[Running]:
     with EmbeddedStore.start(world.settings.home) as store:
         asyncio.run(publish(world, store.url))
         changed = {
@@ -114,8 +113,6 @@ def running(world: BundleWorld) -> Iterator[Running]:
             until(lambda: http.get("/recommendations/homepage", params={"user_id": "u", "profile_id": "p"}).status_code == 200)
             yield app
         serve.delete(APPLICATION)
-        serve.shutdown()
-        ray.shutdown()
 
 
 def hot_titles(world: BundleWorld, regions: list[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """Later knowledge that somebody planted stops the step that makes examples, as a training run calls it."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,8 @@ from recray.stores.lake import Lake
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BundleWorld]:
-    found = made(tmp_path_factory, "leak")
-    ray.init(num_cpus=8, object_store_memory=200_000_000, include_dashboard=False, log_to_driver=False)
-    yield found
-    ray.shutdown()
+def world(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> BundleWorld:
+    return made(tmp_path_factory, "leak")
 
 
 def replayed(world: BundleWorld) -> list[Moment]:

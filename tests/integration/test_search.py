@@ -4,12 +4,10 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import yaml
 
 import example_world as world
@@ -23,11 +21,7 @@ SMOKE = Path(__file__).parents[2] / "tune_configs" / "smoke.yaml"
 OFFLINE = {"WANDB_MODE": "offline"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    ray.init(num_cpus=8, object_store_memory=200_000_000, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import ray
 from ray import serve
 
 import swapped_bundles
@@ -51,16 +50,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> BundleWorld:
     return made(tmp_path_factory, "swaps")
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=8, object_store_memory=200_000_000, include_dashboard=False, log_to_driver=False)
-    yield
-    serve.shutdown()
-    ray.shutdown()
-
-
 @pytest.fixture
-def store(world: BundleWorld, cluster: None) -> Iterator[EmbeddedStore]:
+def store(world: BundleWorld, local_serve: None) -> Iterator[EmbeddedStore]:
     with EmbeddedStore.start(world.settings.home) as started:
         asyncio.run(publish(world, started.url))
         yield started

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recray.candidates import sequence
-from recray.candidates.sequence_catalogue import new_title_offset, widened
+from recray.candidates.sequence_catalogue import new_title_offset, resumed, widened
 from recray.candidates.sequence_judge import Judge
 from recray.candidates.sequence_model import Encoder, outputs
 from recray.candidates.sequence_windows import windows
@@ -95,3 +95,30 @@ def test_a_source_restored_from_its_tensors_proposes_the_same(world: World) -> N
     ask = ask_for(items, [[0, 1, 3], [5]])
     np.testing.assert_array_equal(source.retrieve(ask, 9).items, again.retrieve(ask, 9).items)
     np.testing.assert_array_equal(source.retrieve(ask, 9).scores, again.retrieve(ask, 9).scores)
+
+
+def test_a_fit_that_goes_on_begins_as_the_former_one_ended_and_with_what_it_learnt_of_titles_and_content(world: World) -> None:
+    items, known = world.items, np.arange(world.items.n) != 2
+    former = sequence.fit(without(world, 2).interactions, items, CONFIG, seed=0)
+    tensors = former.tensors()
+    encoder = Encoder(items.n, CONFIG, torch.Generator().manual_seed(1), torch.from_numpy(items.content))
+    resumed(encoder, tensors, np.arange(items.n), torch.from_numpy(items.content))
+    with torch.no_grad():
+        table, wide = encoder.eval().table()[:-1], torch.from_numpy(tensors["titles.weight"][:-1])
+        torch.testing.assert_close(table, wide)
+        assert encoder.titles.weight[2].abs().max() < 1e-5  # all that is known of a new title is its content
+        assert encoder.titles.weight[:-1][torch.from_numpy(known)].abs().max() > 0.05
+
+
+def test_a_few_epochs_more_are_enough_for_a_title_that_came_since(world: World) -> None:
+    items, config = world.items, CONFIG.model_copy(update={"warm_epochs": 4, "warm_learning_rate": CONFIG.learning_rate})
+    former = sequence.fit(without(world, 2).interactions, items, config, seed=0)
+    losses: list[dict[str, float]] = []
+    warm = sequence.fit(world.interactions, items, config, seed=0, report=losses.append, start=former)
+    anew: list[dict[str, float]] = []
+    sequence.fit(world.interactions, items, config.model_copy(update={"epochs": 4}), seed=0, report=anew.append)
+    assert [one["epoch"] for one in losses] == [1, 2, 3, 4]
+    assert losses[-1]["loss"] < anew[-1]["loss"]
+    ask = ask_for(items, [[0, 1, 3]])
+    assert warm.tensors()["offset"][2] == 0 != former.tensors()["offset"][2]
+    assert 2 in warm.retrieve(ask, 4).items
