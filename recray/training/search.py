@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-import xgboost
 import yaml
 from ray import tune
 from ray.air.integrations.wandb import WandbLoggerCallback
@@ -16,26 +14,11 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
-from recray.candidates import sequence
 from recray.errors import ConfigError, ModelError
-from recray.features.interactions import Interactions
-from recray.features.items import Items
-from recray.ranking import boosted, deep, examples_file
-from recray.ranking.ranker import Report
 from recray.settings import Settings
 from recray.training import tracking
-from recray.training.space import Domain, Space, encoded, read_space, with_differences
-from recray.training.trainer import n_threads
-
-
-@dataclass(frozen=True, slots=True)
-class SearchData:
-    """What trials are fitted on: a folder with train and validation examples, or interactions for the sequence source."""
-
-    items: Items
-    examples_dir: Path | None = None
-    interactions: Interactions | None = None
-    validation: Interactions | None = None
+from recray.training.space import Domain, Space, encoded, read_space
+from recray.training.trial import SearchData, run_trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +50,7 @@ def run_search(
     _claim(folder, space)
     mode = tracking.mode(environment)
     os.environ["WANDB_MODE"] = mode  # Ray's callback looks for a key unless this very variable says offline
-    trainable = tune.with_resources(tune.with_parameters(_trial, space=space, settings=settings, data=data), {"cpu": 1})
+    trainable = tune.with_resources(tune.with_parameters(run_trial, space=space, settings=settings, data=data), {"cpu": 1})
     n_trials = space.n_trials or settings.training.n_trials
     if tune.Tuner.can_restore(str(folder)):
         tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, resume_errored=True)
@@ -154,29 +137,6 @@ def _sampler(domain: Domain) -> Any:
     if domain.randint is not None:
         return tune.randint(*domain.randint)
     return tune.loguniform(*domain.loguniform) if domain.loguniform else tune.uniform(*(domain.uniform or ()))
-
-
-def _trial(config: dict[str, Any], *, space: Space, settings: Settings, data: SearchData) -> None:
-    """Fit once with the settings of one trial; runs in a process of its own."""
-    threads = n_threads(settings.training, settings.training.max_concurrent_trials)
-    torch.set_num_threads(threads)
-    xgboost.set_config(nthread=threads)
-    _fit(space.model, with_differences(settings, space.differences(config)), data, tune.report)
-
-
-def _fit(model: str, settings: Settings, data: SearchData, report: Report) -> None:
-    seed, device = settings.training.seed, "cuda" if settings.training.use_gpu else "cpu"
-    if model == "sequence":
-        assert data.interactions is not None
-        seen, after = data.interactions, data.validation
-        sequence.fit(seen, data.items, settings.sequence, seed=seed, device=device, report=report, validation=after)
-        return
-    assert data.examples_dir is not None
-    train, validation = examples_file.load(data.examples_dir / "train"), examples_file.load(data.examples_dir / "validation")
-    if model == "deep":
-        deep.fit(train, validation, data.items, settings.deep, seed=seed, device=device, report=report)
-    else:
-        boosted.fit(train, validation, data.items, settings.boosted, seed=seed, report=report)
 
 
 def _row(result: tune.Result, space: Space) -> dict[str, Any]:

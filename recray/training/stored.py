@@ -20,7 +20,7 @@ from recray.training.run import (
     evaluate,
     limited,
 )
-from recray.training.search import SearchData
+from recray.training.trial import SearchData
 
 
 @dataclass(frozen=True, slots=True)

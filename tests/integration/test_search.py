@@ -15,7 +15,8 @@ from recray.errors import ConfigError
 from recray.ranking import examples_file
 from recray.settings import resolve
 from recray.training import tracking
-from recray.training.search import SearchData, run_search
+from recray.training.search import run_search
+from recray.training.trial import SearchData
 
 SMOKE = Path(__file__).parents[2] / "tune_configs" / "smoke.yaml"
 OFFLINE = {"WANDB_MODE": "offline"}
