@@ -39,7 +39,7 @@ def fitted_tensors(
     """The tensors of a `Sequence` fitted as `sequence.fit` promises; run = (seed, device, report), `start` a former fit's."""
     seed, device, report = run
     if start is not None:
-        config = config.model_copy(update={"epochs": config.warm_epochs, "learning_rate": config.warm_learning_rate})
+        config = config.model_copy(update={"epochs": config.warm_epochs})
     rng = np.random.default_rng(seed)
     watched = seen_titles(interactions)
     known = _among(interactions, watched)

@@ -56,7 +56,7 @@ class SequenceSettings(Knobs):
     """The causal transformer over a profile's history (SASRec with full cross-entropy).
 
     `learning_rate` is the highest: it is reached in the first steps and falls to nothing at the end of `epochs`.
-    `warm_epochs` and `warm_learning_rate` are both of a fit that goes on from a former one.
+    `warm_epochs` is the same for a fit that goes on from a former one.
     `request_time`: the times of the history and the moment of the request are known to the model. `title_dropout`: share of
     titles that content alone stands for at each step. `new_share`: least share of starts that is taken to be of titles nobody
     watched yet.
@@ -70,8 +70,7 @@ class SequenceSettings(Knobs):
     batch_size: Count = 32
     epochs: Count = 12
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    warm_epochs: Count = 3
-    warm_learning_rate: Annotated[float, Field(gt=0)] = 7e-4
+    warm_epochs: Count = 4
     patience: Count = 3
     request_time: bool = True
     title_dropout: Share = 0.1

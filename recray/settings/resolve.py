@@ -14,7 +14,7 @@ from recray.settings.knobs import Settings
 SCALES: Final[Mapping[Scale, Mapping[str, Mapping[str, Any]]]] = {
     "smoke": {
         "sources": {"factors": 16, "als_iterations": 5, "n_reference_profiles": 500, "content_dim": 16},
-        "sequence": {"dim": 32, "epochs": 2, "max_length": 30},
+        "sequence": {"dim": 32, "epochs": 2, "warm_epochs": 1, "max_length": 30},
         "deep": {"epochs": 2},
         "boosted": {"n_trees": 40},
         "examples": {"n_requests": 1_000, "per_profile": 5, "n_negatives": 30},
@@ -23,7 +23,15 @@ SCALES: Final[Mapping[Scale, Mapping[str, Mapping[str, Any]]]] = {
     },
     "laptop": {},
     "cluster": {
-        "sequence": {"dim": 256, "blocks": 3, "max_length": 200, "epochs": 100, "patience": 10, "batch_size": 128},
+        "sequence": {
+            "dim": 256,
+            "blocks": 3,
+            "max_length": 200,
+            "epochs": 100,
+            "warm_epochs": 30,
+            "patience": 10,
+            "batch_size": 128,
+        },
         "examples": {"n_requests": 2_000_000},
         "training": {
             "n_blocks": 200,

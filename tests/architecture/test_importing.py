@@ -104,7 +104,9 @@ def heavy(statement: str, root: Path) -> list[str]:
     return ast.literal_eval(ran.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("module", ["serving.compose", "training.fit_one", "training.trial", "data.examples", "data.publish", "training.board"])
+@pytest.mark.parametrize(
+    "module", ["serving.compose", "training.fit_one", "training.trial", "data.examples", "data.publish", "training.board"]
+)
 def test_a_process_of_many_imports_no_library_that_it_does_without(module: str, root: Path) -> None:
     """What replicas serve with, and tasks of which a training starts dozens."""
     assert heavy(f"import recray.{module}", root) == []

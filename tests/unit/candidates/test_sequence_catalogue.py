@@ -111,7 +111,7 @@ def test_a_fit_that_goes_on_begins_as_the_former_one_ended_and_with_what_it_lear
 
 
 def test_a_few_epochs_more_are_enough_for_a_title_that_came_since(world: World) -> None:
-    items, config = world.items, CONFIG.model_copy(update={"warm_epochs": 4, "warm_learning_rate": CONFIG.learning_rate})
+    items, config = world.items, CONFIG.model_copy(update={"warm_epochs": 4})
     former = sequence.fit(without(world, 2).interactions, items, config, seed=0)
     losses: list[dict[str, float]] = []
     warm = sequence.fit(world.interactions, items, config, seed=0, report=losses.append, start=former)
