@@ -2,15 +2,16 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 from rich.table import Table
 
 from recray.cli.console import Home, JsonFile, ScaleName, SettingsFile, console, settings_from, step, write_json
 from recray.settings.provenance import provenance
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _RATED = ("rmse", "mae")
 _RANKED = ("ndcg@10", "hr@10", "hr@50", "coverage@10")
@@ -73,8 +74,10 @@ def show(facts: dict[str, Any]) -> None:
     console.print(table)
 
 
-def write_parquet(path: Path, table: pa.Table) -> None:
+def write_parquet(path: Path, table: "pa.Table") -> None:
     """Write a table, whole or not at all."""
+    import pyarrow.parquet as pq
+
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     pq.write_table(table, aside, compression="zstd")

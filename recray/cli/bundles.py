@@ -8,9 +8,6 @@ from rich.table import Table
 
 from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_from, write_json
 from recray.errors import ModelError
-from recray.experiments.assign import Experiments
-from recray.schema import ProfileKey
-from recray.stores.registry import ALIASES, Registry
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +18,8 @@ def register(app: typer.Typer) -> None:
     @group.command("list")
     def list_(settings: SettingsFile = None, home: Home = None, json: JsonFile = None) -> None:
         """Bundles, newest first, with what names them and their headline figure."""
+        from recray.stores.registry import ALIASES, Registry
+
         registry = Registry(settings_from(settings, home).registry_dir)
         named = {alias: registry.alias(alias) for alias in ALIASES}
         found = [{"id": one, "aliases": [a for a, i in named.items() if i == one], **registry.manifest(one)}
@@ -44,6 +43,8 @@ def register(app: typer.Typer) -> None:
         from recray.serving.warm import warm
 
         resolved = settings_from(settings, home)
+        from recray.stores.registry import Registry
+
         registry = Registry(resolved.registry_dir)
         chosen = registry.resolve(bundle_id)
         BundleShelf(registry, warm=lambda bundle: warm(bundle, resolved)).load(chosen)
@@ -53,6 +54,8 @@ def register(app: typer.Typer) -> None:
     @group.command()
     def rollback(settings: SettingsFile = None, home: Home = None) -> None:
         """Let champion name what it named before."""
+        from recray.stores.registry import Registry
+
         registry = Registry(settings_from(settings, home).registry_dir)
         before = registry.previous("champion")
         if before is None:
@@ -72,6 +75,9 @@ def _experiments(app: typer.Typer) -> None:
         json: JsonFile = None,
     ) -> None:
         """Experiments of the settings' file, or the arms that one profile meets."""
+        from recray.experiments.assign import Experiments
+        from recray.schema import ProfileKey
+
         experiments = Experiments.load(settings_from(settings).experiments_file)
         if user_id is not None:
             met = experiments.assign_batch([ProfileKey(user_id, profile_id)])[0]

@@ -9,7 +9,6 @@ from rich.table import Table
 from recray.cli.console import Home, JsonFile, SettingsFile, cache_dir, console, settings_from, step, write_json
 from recray.errors import ConfigError
 from recray.settings import Settings
-from recray.stores.lake import Lake
 
 _DELIVERY_SEED = 20261122
 
@@ -31,6 +30,7 @@ def import_set(
     from recray.data.sources import read
     from recray.simulation.delivery import simulate
     from recray.simulation.world import padded
+    from recray.stores.lake import Lake
 
     if delivery not in {None, "simulated"}:
         raise ConfigError(f"delivery is {delivery!r}; expected 'simulated', or leave it out to keep the real columns only")

@@ -1,6 +1,6 @@
 """`recray demo`: from raw ratings to a served, explained homepage in one command."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
@@ -13,8 +13,9 @@ from recray.cli.serve import served, until_interrupted
 from recray.cli.train import train_set
 from recray.errors import DataError
 from recray.settings import Settings
-from recray.stores.lake import Lake
-from recray.stores.registry import Registry
+
+if TYPE_CHECKING:
+    from recray.stores.registry import Registry
 
 _ROWS, _SHOWN = 7, 5
 _WAIT_S = 30.0
@@ -23,6 +24,8 @@ _WORLD = "world"
 
 def obtain(settings: Settings, data: str) -> str:
     """Make sure the lake has a data set; the synthetic world when no place has it. Returns the set's name."""
+    from recray.stores.lake import Lake
+
     lake = Lake(settings.lake_dir)
     if data in lake.names():
         console.print(f"[green]✓[/] [bold]{data}[/] is in the lake already")
@@ -73,6 +76,8 @@ def register(app: typer.Typer) -> None:
         """Import, train, publish, serve, and show one profile's homepage; serves until interrupted."""
         chosen = settings_from(settings, home, scale=scale)
         name = obtain(chosen, data)
+        from recray.stores.registry import Registry
+
         registry = Registry(chosen.registry_dir)
         if again or not _has_champion(registry, name):
             bundle_id = train_set(chosen, name, publish=True).bundle_id
@@ -92,7 +97,7 @@ def register(app: typer.Typer) -> None:
                 until_interrupted()
 
 
-def _has_champion(registry: Registry, data: str) -> bool:
+def _has_champion(registry: "Registry", data: str) -> bool:
     champion = registry.alias("champion")
     return champion is not None and registry.manifest(champion).get("data", {}).get("name") == data
 

@@ -1,6 +1,6 @@
 """`recray explain`, `recray export`, `recray erase`: what is known about one profile or answer."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
@@ -8,12 +8,9 @@ import typer
 from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_from, write_json
 from recray.cli.store import with_store
 from recray.errors import RequestError, StoreError
-from recray.schema import ProfileKey
-from recray.serving.sink_of_champion import champions_data
-from recray.stores.lake import Lake
-from recray.stores.online import OnlineStore
-from recray.stores.privacy import erase_profile, export_profile
-from recray.stores.registry import Registry
+
+if TYPE_CHECKING:
+    from recray.stores.online import OnlineStore
 
 
 def register(app: typer.Typer) -> None:
@@ -43,9 +40,15 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def export(user_id: str, profile_id: str, settings: SettingsFile = None, home: Home = None, json: JsonFile = None) -> None:
         """Everything held about a profile: in the online store, and in the champion's data set."""
+        from recray.schema import ProfileKey
+        from recray.serving.sink_of_champion import champions_data
+        from recray.stores.lake import Lake
+        from recray.stores.privacy import export_profile
+        from recray.stores.registry import Registry
+
         key, chosen = ProfileKey(user_id, profile_id), settings_from(settings, home)
 
-        async def work(store: OnlineStore) -> dict[str, Any]:
+        async def work(store: "OnlineStore") -> dict[str, Any]:
             return await export_profile(store, Lake(chosen.lake_dir), champions_data(Registry(chosen.registry_dir)), key)
 
         held = with_store(chosen, work)
@@ -55,9 +58,15 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def erase(user_id: str, profile_id: str, settings: SettingsFile = None, home: Home = None, json: JsonFile = None) -> None:
         """Erase everything held about a profile; readers of the champion's data set see nothing more of it either."""
+        from recray.schema import ProfileKey
+        from recray.serving.sink_of_champion import champions_data
+        from recray.stores.lake import Lake
+        from recray.stores.privacy import erase_profile
+        from recray.stores.registry import Registry
+
         key, chosen = ProfileKey(user_id, profile_id), settings_from(settings, home)
 
-        async def work(store: OnlineStore) -> dict[str, int]:
+        async def work(store: "OnlineStore") -> dict[str, int]:
             return await erase_profile(store, Lake(chosen.lake_dir), champions_data(Registry(chosen.registry_dir)), key)
 
         erased = with_store(chosen, work)

@@ -7,7 +7,6 @@ import typer
 
 from recray.cli.console import Home, JsonFile, SettingsFile, settings_from, step, write_json
 from recray.cli.simulate_load import register_load
-from recray.stores.lake import Lake
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +26,7 @@ def register(app: typer.Typer) -> None:
         """Make a synthetic world of titles, households and events, and bring it into the lake."""
         from recray.data.ingest import ingest
         from recray.simulation.world import build, load
+        from recray.stores.lake import Lake
 
         chosen = settings_from(settings, home)
         with step(f"simulate {name}") as say:

@@ -17,7 +17,6 @@ from recray.cli.load_view import View, show_peak, show_result
 from recray.errors import RecrayError, StoreError
 from recray.settings import Settings
 from recray.settings.provenance import provenance
-from recray.stores.lake import Lake
 
 if TYPE_CHECKING:
     from recray.simulation.load_process import Job
@@ -89,6 +88,7 @@ def _what(closed: bool, rate: str, seconds: float) -> str:
 def _job(settings: Settings, target: tuple[str, int], rate: Any, who: tuple[str | None, int], seed: int) -> "Job":
     from recray.simulation.audience import invented, placed, profiles_of
     from recray.simulation.load_process import CLOSED_CONNECTIONS, Job
+    from recray.stores.lake import Lake
 
     data, n_users = who
     if data is None:

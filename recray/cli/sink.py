@@ -11,11 +11,7 @@ import typer
 
 from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_from, write_json
 from recray.cli.store import store_of
-from recray.serving.follower import follow
-from recray.serving.sink import GROUP, Sink, SinkFacts
 from recray.settings import Settings
-from recray.stores.connect import open_store
-from recray.stores.lake import Lake
 
 
 def wall_s() -> float:
@@ -25,6 +21,11 @@ def wall_s() -> float:
 
 async def sunk(settings: Settings, data: str, url: str, *, until_empty: bool) -> dict[str, object]:
     """Carry events over until SIGINT or SIGTERM, or until nothing is left; what this command and all sinks before it did."""
+    from recray.serving.follower import follow
+    from recray.serving.sink import GROUP, Sink, SinkFacts
+    from recray.stores.connect import open_store
+    from recray.stores.lake import Lake
+
     store, lake = open_store(settings.store, url), Lake(settings.lake_dir)
     before = lake.sunk(data).read()
     stop = asyncio.Event()
@@ -63,6 +64,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Carry feedback from the online store's log into the lake until interrupted; `serve` and `demo` do so themselves."""
         chosen = settings_from(settings, home)
+        from recray.stores.lake import Lake
+
         Lake(chosen.lake_dir).manifest(data)  # a name that is not there is told before anything starts
         with store_of(chosen) as url:
             if not until_empty:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.table import Column, Table
@@ -16,12 +16,12 @@ from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_f
 from recray.cli.publications import register_publications
 from recray.errors import ConfigError
 from recray.settings import Settings
-from recray.stores.connect import open_store
-from recray.stores.embedded import EmbeddedStore
-from recray.stores.growing import Moved
-from recray.stores.memory_use import MemoryUse
-from recray.stores.online import OnlineStore
-from recray.stores.redis import RedisStore
+
+if TYPE_CHECKING:
+    from recray.stores.growing import Moved
+    from recray.stores.memory_use import MemoryUse
+    from recray.stores.online import OnlineStore
+    from recray.stores.redis import RedisStore
 
 _T = TypeVar("_T")
 _SAID_EVERY: int = 100_000
@@ -33,12 +33,15 @@ def store_of(settings: Settings) -> Iterator[str]:
     if settings.store.url:
         yield settings.store.url
         return
+    from recray.stores.embedded import EmbeddedStore
+
     with EmbeddedStore.start(settings.home, settings.store.port) as store:
         yield store.url
 
 
-def with_store(settings: Settings, work: Callable[[OnlineStore], Awaitable[_T]]) -> _T:
+def with_store(settings: Settings, work: Callable[["OnlineStore"], Awaitable[_T]]) -> _T:
     """Do something with the settings' store and close it."""
+    from recray.stores.connect import open_store
 
     async def run(url: str) -> _T:
         store = open_store(settings.store, url)
@@ -51,12 +54,14 @@ def with_store(settings: Settings, work: Callable[[OnlineStore], Awaitable[_T]])
         return asyncio.run(run(url))
 
 
-def on_a_server(store: OnlineStore) -> RedisStore:
+def on_a_server(store: "OnlineStore") -> "RedisStore":
     """The store, if it is on a server.
 
     Raises:
         ConfigError: it is in this process alone.
     """
+    from recray.stores.redis import RedisStore
+
     if not isinstance(store, RedisStore):
         raise ConfigError("store.url is memory://; expected one that outlives this command: leave it empty, or name a server")
     return store
@@ -77,11 +82,11 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Give a store more shards while it is used. Interrupted, it works on as it is; the same command goes on with it."""
 
-        async def work(store: OnlineStore) -> dict[str, int]:
+        async def work(store: "OnlineStore") -> dict[str, int]:
             growing = on_a_server(store)
             before, told = await growing.n_shards(), 0
 
-            def tell(moved: Moved) -> None:
+            def tell(moved: "Moved") -> None:
                 nonlocal told
                 if moved.n_looked_at - told >= _SAID_EVERY:
                     told = moved.n_looked_at
@@ -116,7 +121,7 @@ def register(app: typer.Typer) -> None:
         write_json(json, asdict(use))
 
 
-def _show(use: MemoryUse) -> None:
+def _show(use: "MemoryUse") -> None:
     n_profiles = max(use.n_profiles, 1.0)
     table = Table(
         "part", *(Column(name, justify="right") for name in ("keys or entries", "bytes", "bytes per profile")), box=None

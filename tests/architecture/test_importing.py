@@ -97,9 +97,9 @@ def test_a_planted_effect_is_found(plant: Callable[[str, str], Path], tmp_path: 
 _HEAVY = ("torch", "xgboost", "sklearn", "scipy.stats", "implicit", "wandb")
 
 
-def heavy(statement: str, root: Path) -> list[str]:
+def heavy(statement: str, root: Path, libraries: tuple[str, ...] = _HEAVY) -> list[str]:
     """What a process has imported after a statement, of libraries that take seconds."""
-    code = f"import sys; {statement}; print([name for name in {_HEAVY} if name in sys.modules])"
+    code = f"import sys; {statement}; print([name for name in {libraries} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120, check=True)
     return ast.literal_eval(ran.stdout.splitlines()[-1])
 
@@ -110,6 +110,10 @@ def heavy(statement: str, root: Path) -> list[str]:
 def test_a_process_of_many_imports_no_library_that_it_does_without(module: str, root: Path) -> None:
     """What replicas serve with, and tasks of which a training starts dozens."""
     assert heavy(f"import recray.{module}", root) == []
+
+
+def test_help_waits_for_no_library_that_commands_need(root: Path) -> None:
+    assert heavy("import recray.cli", root, (*_HEAVY, "numba", "numpy", "pandas", "polars", "pyarrow", "ray", "redis")) == []
 
 
 def test_a_library_that_takes_seconds_is_seen(root: Path) -> None:
