@@ -4,7 +4,6 @@ Kept apart from what proposes and ranks: tasks that shuffle events start in a se
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -58,11 +57,19 @@ def _words(events: pa.Table, number_of: Any, repeats: bool) -> tuple[Words, pa.T
     return words, once.take(pa.array(np.flatnonzero(known)[first]))
 
 
-@lru_cache(maxsize=1)
+_read: dict[str, Mapping[str, int]] = {}
+
+
 def _held(numbers: Any) -> Mapping[str, int]:
-    """What a reference stands for, read once per process and not once per profile: a large catalogue's takes .3 s to read."""
-    found: Mapping[str, int] = ray.get(numbers)
-    return found
+    """What a reference stands for, read once per process and not once per profile: a large catalogue's takes .3 s to read.
+
+    Kept by the reference's name: Ray never ends an idle process that holds a reference itself.
+    """
+    name = numbers.hex()
+    if name not in _read:
+        _read.clear()
+        _read[name] = ray.get(numbers)
+    return _read[name]
 
 
 def _places(events: pa.Table) -> Ints:

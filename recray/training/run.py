@@ -155,8 +155,10 @@ def evaluate(bundle: Bundle, moments: Sequence[Moment], history: History, settin
     return judge(bundle, moments, settings_of(history.profiles), settings)
 
 
-def choose(judged: Mapping[str, Judged], settings: Settings) -> str:
-    """The ranker that is best on validation."""
+def rehearse(history: History, early: Fitted, rankers: Rankers, drawn: Drawn, settings: Settings) -> str:
+    """The ranker that is best on validation, with the sources that its examples were made by."""
+    rehearsal, _ = assemble(history, early, rankers, "rehearsal")
+    judged = evaluate(rehearsal, drawn.moments[VALIDATION], history, settings)
     metric = f"ndcg@{settings.evaluation.k}"
     return max(RANKERS, key=lambda name: judged[name].figures[metric])
 
