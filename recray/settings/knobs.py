@@ -80,14 +80,14 @@ class SequenceSettings(Knobs):
 class DeepSettings(Knobs):
     """The deep ranker: embeddings and features into dense layers, one sigmoid per objective."""
 
-    hidden: tuple[Count, ...] = (512, 256, 128)
-    embedding_dim: Count = 32
-    dropout: Share = 0.3
-    batch_size: Count = 32
+    hidden: tuple[Count, ...] = (256, 128, 64)
+    embedding_dim: Count = 64
+    dropout: Share = 0.26
+    batch_size: Count = 16
     epochs: Count = 6
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
-    listwise_weight: Share = 0.5
+    learning_rate: Annotated[float, Field(gt=0)] = 1.7e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 2.3e-3
+    listwise_weight: Share = 0.54
 
 
 class BoostedSettings(Knobs):
