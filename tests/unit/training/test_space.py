@@ -92,7 +92,7 @@ def test_settings_outside_of_a_space_start_no_trial() -> None:
     space = read_space(next(path for path in FILES if path.stem == "smoke"))
     assert space.starting(Settings()) is None
     inside = with_differences(Settings(), {"deep": {"hidden": [64, 32]}})
-    assert space.starting(inside) == {"deep.learning_rate": 1e-3, "deep.hidden": "[64, 32]"}
+    assert space.starting(inside) == {"deep.learning_rate": Settings().deep.learning_rate, "deep.hidden": "[64, 32]"}
     outside = with_differences(inside, {"deep": {"learning_rate": 0.1}})
     assert space.starting(outside) is None
 
