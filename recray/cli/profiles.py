@@ -8,9 +8,11 @@ import typer
 from recray.cli.console import Home, JsonFile, SettingsFile, console, settings_from, write_json
 from recray.cli.store import with_store
 from recray.errors import RequestError, StoreError
+from recray.settings import Settings
 
 if TYPE_CHECKING:
-    from recray.stores.online import OnlineStore
+    from recray.schema import ProfileKey
+    from recray.stores.lake import Lake
 
 
 def register(app: typer.Typer) -> None:
@@ -40,35 +42,34 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def export(user_id: str, profile_id: str, settings: SettingsFile = None, home: Home = None, json: JsonFile = None) -> None:
         """Everything held about a profile: in the online store, and in the champion's data set."""
-        from recray.schema import ProfileKey
-        from recray.serving.sink_of_champion import champions_data
-        from recray.stores.lake import Lake
         from recray.stores.privacy import export_profile
-        from recray.stores.registry import Registry
 
-        key, chosen = ProfileKey(user_id, profile_id), settings_from(settings, home)
-
-        async def work(store: "OnlineStore") -> dict[str, Any]:
-            return await export_profile(store, Lake(chosen.lake_dir), champions_data(Registry(chosen.registry_dir)), key)
-
-        held = with_store(chosen, work)
+        chosen = settings_from(settings, home)
+        held = with_store(chosen, lambda store: export_profile(store, *_places(chosen), _key(user_id, profile_id)))
         console.print_json(data=held)
         write_json(json, held)
 
     @app.command()
     def erase(user_id: str, profile_id: str, settings: SettingsFile = None, home: Home = None, json: JsonFile = None) -> None:
         """Erase everything held about a profile; readers of the champion's data set see nothing more of it either."""
-        from recray.schema import ProfileKey
-        from recray.serving.sink_of_champion import champions_data
-        from recray.stores.lake import Lake
         from recray.stores.privacy import erase_profile
-        from recray.stores.registry import Registry
 
-        key, chosen = ProfileKey(user_id, profile_id), settings_from(settings, home)
-
-        async def work(store: "OnlineStore") -> dict[str, int]:
-            return await erase_profile(store, Lake(chosen.lake_dir), champions_data(Registry(chosen.registry_dir)), key)
-
-        erased = with_store(chosen, work)
+        chosen, key = settings_from(settings, home), _key(user_id, profile_id)
+        erased = with_store(chosen, lambda store: erase_profile(store, *_places(chosen), key))
         console.print(f"erased {key}: {erased}")
         write_json(json, erased)
+
+
+def _key(user_id: str, profile_id: str) -> "ProfileKey":
+    from recray.schema import ProfileKey
+
+    return ProfileKey(user_id, profile_id)
+
+
+def _places(settings: Settings) -> "tuple[Lake, str]":
+    """Where else a profile's events lie: the lake, and the champion's data set in it."""
+    from recray.serving.sink_of_champion import champions_data
+    from recray.stores.lake import Lake
+    from recray.stores.registry import Registry
+
+    return Lake(settings.lake_dir), champions_data(Registry(settings.registry_dir))

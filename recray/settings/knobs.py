@@ -56,7 +56,7 @@ class SequenceSettings(Knobs):
     """The causal transformer over a profile's history (SASRec with full cross-entropy).
 
     `learning_rate` is the highest: it is reached in the first steps and falls to nothing at the end of `epochs`.
-    `warm_epochs` is the same for a fit that goes on from a former one.
+    A fit that goes on from a former one takes `warm_epochs` instead, with the same rise and fall of the rate.
     `request_time`: the times of the history and the moment of the request are known to the model. `title_dropout`: share of
     titles that content alone stands for at each step. `new_share`: least share of starts that is taken to be of titles nobody
     watched yet.

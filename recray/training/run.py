@@ -1,7 +1,8 @@
 """[Ray] The steps of one training run, in the order in which `train_app.py` calls them.
 
 Sources learn from the first period, rankers from what those sources would have proposed in the second, choices are made
-on the third, and the last judges. What is served is what was judged: sources are fitted anew up to the last period.
+on the third, and the last judges. What is served is what was judged: sources are fitted again, up to the last period,
+the sequence model from where its first fit ended.
 """
 
 from collections.abc import Mapping, Sequence
