@@ -17,7 +17,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("WANDB_MODE", "offline")
 
 
-_LONGEST_FIRST = ("tests/e2e", "test_faults", "test_freshness", "test_fit_on_ray", "test_search", "test_bench_serve")
+_LONGEST_FIRST = ("tests/e2e", "test_faults", "test_freshness", "test_fit_on_ray", "test_search", "test_two_applications")
 """Begun in this order when several processes share the tests: what takes minutes must not be left over for one of them."""
 
 

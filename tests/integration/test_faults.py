@@ -14,12 +14,13 @@ from recray.stores.embedded import EmbeddedStore
 
 PLAN = Plan(rate=25.0, before_s=1.0, most_s=90.0, after_s=1.0, seed=1)
 FUSED = ("gateway-killed", "gateway-frozen", "store-killed", "store-frozen", "controller-killed")
-COMPOSED = ("features-frozen", "candidates-killed", "ranker-frozen")
+COMPOSED = ("features-frozen", "candidates-killed", "ranker-killed", "ranker-frozen")
 DEGRADED = {
     "store-killed": "features",
     "store-frozen": "features",
     "features-frozen": "features",
     "candidates-killed": "candidates",
+    "ranker-killed": "rank",
     "ranker-frozen": "rank",
 }
 REFUSED = {"store-killed", "store-frozen"}
