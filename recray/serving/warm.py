@@ -1,7 +1,14 @@
 """A bundle answers before anybody asks: loops are compiled, tables are in memory, and one that cannot answer is refused."""
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
 import numpy as np
 
+import recray
 from recray.bundle import Bundle
 from recray.candidates.generate import CandidateStage
 from recray.errors import ModelError
@@ -17,6 +24,7 @@ from recray.settings import Settings
 _N_WATCHED = 30
 _N_SHOWN = 20
 _GAP_S = 86_400
+_PACKAGE: Final = Path(recray.__file__).parent
 
 
 def warm_states(state: ProfileState) -> ProfileState:
@@ -24,7 +32,33 @@ def warm_states(state: ProfileState) -> ProfileState:
     return decode(encode(state))
 
 
+@contextmanager
+def one_compiles(package: Path = _PACKAGE) -> Iterator[None]:
+    """On a machine where nothing is compiled yet, one process goes first and the others find it done; later all go at once.
+
+    A minute of a core and more: the replicas of a new machine would each spend it, beside each other. Done is what a mark
+    says that is younger than the code.
+    """
+    mark = package / "__pycache__" / "compiled"
+    done = mark.exists() and mark.stat().st_mtime > max(file.stat().st_mtime for file in package.rglob("*.py"))
+    with ExitStack() as held:
+        if not done:
+            with suppress(OSError):  # not ours to write: all go at once
+                mark.parent.mkdir(exist_ok=True)
+                fcntl.flock(held.enter_context(mark.with_suffix(".lock").open("w")), fcntl.LOCK_EX)
+        yield
+        if not done:
+            with suppress(OSError):
+                mark.touch()
+
+
 def warm(bundle: Bundle, settings: Settings) -> None:
+    """Have everything compiled, and `answer` once."""
+    with one_compiles():
+        answer(bundle, settings)
+
+
+def answer(bundle: Bundle, settings: Settings) -> None:
     """Answer for a stranger and for somebody who watched the first titles of the catalogue.
 
     Raises:
