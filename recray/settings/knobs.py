@@ -36,7 +36,7 @@ class SourceSettings(Knobs):
     history: Count = 30
     history_half_life: Annotated[float, Field(gt=0)] = 4.0
     factors: Count = 64
-    als_iterations: Count = 15
+    als_iterations: Count = 10
     als_regularization: Annotated[float, Field(gt=0)] = 1.0
     als_alpha: Annotated[float, Field(gt=0)] = 10.0
     n_reference_profiles: Count = 4000
