@@ -105,17 +105,10 @@ async def overload(
 
     Both are measured by turns, for `seconds` each: a machine's speed drifts by more than what is looked for.
     """
-    n, turn_s = (await peak(target, paths, seconds))["connections"], seconds / _TURNS
-    asked, peaks = Met(), []
-    with_feedback = asyncio.ensure_future(_told(target, *feedback, 2 * seconds))
-    cpu_s = 0.0
-    for turn in range(_TURNS):
-        peaks.append(await _closed(target, paths, n, turn_s))
-        began_cpu_s = time.process_time()
-        await _asked(target, paths, arrivals(FACTOR * peaks[-1].per_s, turn_s, seed + turn), asked)
-        cpu_s += time.process_time() - began_cpu_s
-    events = await with_feedback
-    at_peak = _Closed(n, [s for one in peaks for s in one.answered_s], sum(one.seconds for one in peaks))
+    n = (await peak(target, paths, seconds))["connections"]
+    (at_peak, asked, cpu_s), events = await asyncio.gather(
+        _by_turns(target, paths, n, seconds, seed), _told(target, *feedback, 2 * seconds)
+    )
     answered, refused = asked.of(Fate.ANSWERED, Fate.DEGRADED), asked.of(Fate.TURNED_AWAY)
     n_asked, goodput, latency = sum(map(len, asked.latencies_s.values())), len(answered) / seconds, percentiles_ms(answered)
     return {
@@ -138,6 +131,21 @@ async def overload(
         "feedback_p99_ms": percentiles_ms(events.of(Fate.ANSWERED))["p99_ms"],
         "client_cpu_share": round(cpu_s / seconds, 3),
     }
+
+
+async def _by_turns(target: Target, paths: Sequence[str], n: int, seconds: float, seed: int) -> tuple[_Closed, Met, float]:
+    """What n connections got, what was met at twice their rate, and the client's processor seconds of that."""
+    turn_s, answered_s, closed_s, asked, cpu_s = seconds / _TURNS, list[float](), 0.0, Met(), 0.0
+    for turn in range(_TURNS):
+        one = await _closed(target, paths, n, turn_s)
+        if not one.answered_s:
+            raise DataError(f"{target.url} answered nothing to {n} connections; see its log")
+        answered_s += one.answered_s
+        closed_s += one.seconds
+        began_cpu_s = time.process_time()
+        await _asked(target, paths, arrivals(FACTOR * one.per_s, turn_s, seed + turn), asked)
+        cpu_s += time.process_time() - began_cpu_s
+    return _Closed(n, answered_s, closed_s), asked, cpu_s
 
 
 async def _asked(target: Target, paths: Sequence[str], due_s: Sequence[float], met: Met) -> None:

@@ -52,13 +52,8 @@ def one_compiles(package: Path = _PACKAGE) -> Iterator[None]:
                 mark.touch()
 
 
+@one_compiles()
 def warm(bundle: Bundle, settings: Settings) -> None:
-    """Have everything compiled, and `answer` once."""
-    with one_compiles():
-        answer(bundle, settings)
-
-
-def answer(bundle: Bundle, settings: Settings) -> None:
     """Answer for a stranger and for somebody who watched the first titles of the catalogue.
 
     Raises:
