@@ -11,7 +11,9 @@ from recray.serving.problems import problem
 
 _WEIGHT: Final = 0.2
 """Of the newest batch in the running mean: five batches on, a new pace is known."""
-_ALWAYS: Final = 8
+_PER_BATCH: Final = 4
+"""Let in for each batch however slow: what a batch costs whatever its size would else be most of what it costs."""
+_FULL: Final = problem(503, "Too many requests at once", "the server answers as many as it can; ask again")
 
 
 @dataclass
@@ -34,15 +36,18 @@ class Pace:
 class Admission:
     """Whether one more request could be answered within `most_s`, by how many are in and how fast they go.
 
-    A few are always let in: one slow batch, a first one for instance, must not close the door for good.
+    A few are always let in, for each of the `n_batches` that may be under way and for the one that waits: one slow batch, a
+    first one for instance, must not close the door for good, and batches must not shrink to what the door lets in meanwhile.
     """
 
     pace: Pace
     n_inside: Callable[[], int]
     most_s: float
+    n_batches: int = 1
 
     def open(self) -> bool:
-        return self.n_inside() < _ALWAYS or self.n_inside() * self.pace.per_request_s <= self.most_s
+        inside = self.n_inside()
+        return inside < _PER_BATCH * (self.n_batches + 1) or inside * self.pace.per_request_s <= self.most_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Door:
         if self.admission.open():
             return None
         self.counters.shed.inc()
-        return problem(503, "Too many requests at once", "the server answers as many as it can; ask again")
+        return _FULL
 
 
 class Shedding:

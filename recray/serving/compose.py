@@ -76,7 +76,7 @@ def compose(settings: Settings) -> serve.Application:
         **sink,
         "features": deployment(FeatureLookupDeployment, "FeatureLookup", serving.features).bind(given),
         "candidates": deployment(CandidateGeneratorDeployment, "CandidateGenerator", serving.candidates).bind(given),
-        "ranking": {name: deployment(RankerDeployment, f"Ranker-{name}", serving.ranker).bind(given) for name in RANKERS},
+        **{name: deployment(RankerDeployment, f"Ranker-{name}", serving.ranker).bind(given) for name in RANKERS},
     }
     return gateway.bind(given, handles)
 

@@ -20,6 +20,7 @@ from ray.serve.handle import DeploymentHandle
 from threadpoolctl import threadpool_limits
 
 from recray import settings as settings_module
+from recray.bundle import RANKERS
 from recray.errors import ModelError, StageError
 from recray.experiments.assign import Experiments
 from recray.features.fold import ProfileState
@@ -49,6 +50,8 @@ _HOLD_S = 300.0
 """Longest wait for other deployments to load a bundle."""
 _THREADS = 1
 """Per replica: replicas are the unit of parallelism, and threads of several would fight over the same cores."""
+_PLAIN = {"request_serialization": "pickle", "response_serialization": "pickle"}
+"""What goes over a hop are plain classes and arrays; cloudpickle, the default, looks at each class in Python first."""
 
 
 def _now_s() -> int:
@@ -237,29 +240,30 @@ class GatewayDeployment:
     Parts that are given as handles are reached through them; the others are objects of this replica.
     """
 
-    def __init__(self, given: dict[str, Any], handles: dict[str, Any] | None = None) -> None:
+    def __init__(self, given: dict[str, Any], handles: dict[str, DeploymentHandle] | None = None) -> None:
         self._settings = _settings(given)
-        self._handles = handles or {}
-        self._shelf = _shelf(self._settings, with_rankers="ranking" not in self._handles)
+        self._remote = {name: handle.options(**_PLAIN) for name, handle in (handles or {}).items()}
+        self._rankers = {name: self._remote[name] for name in RANKERS if name in self._remote}
+        self._shelf = _shelf(self._settings, with_rankers=not self._rankers)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         settings, shelf = self._settings, self._shelf
         counters = Counters()
         shelf.refusing = counters.refusals.inc
-        if "candidates" in self._handles:
-            behind = [self._handles["candidates"], *self._handles["ranking"].values()]
+        if "candidates" in self._remote:
+            behind = [self._remote["candidates"], *self._rankers.values()]
             shelf.everywhere = RemoteShelves(behind, asyncio.get_running_loop()).hold
         # In a thread: the others' answers arrive on this event loop.
         await asyncio.to_thread(shelf.refresh)
         store = open_store(settings.store, settings.store.url)
-        remote = self._handles
+        remote = self._remote
         features: FeatureLookup = RemoteProfiles(remote["features"]) if "features" in remote else StoredProfiles(store)
         candidates: CandidateLookup = (
             RemoteCandidates(remote["candidates"])
             if "candidates" in remote
             else live_candidates(shelf, store, settings, _wall_s)
         )
-        ranking: Ranking = RemoteRanking(remote["ranking"]) if "ranking" in remote else LocalRanking(shelf)
+        ranking: Ranking = RemoteRanking(self._rankers) if self._rankers else LocalRanking(shelf)
         serving = settings.serving
         parts = Parts(
             experiments=Experiments.load(settings.experiments_file),

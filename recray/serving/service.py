@@ -91,7 +91,7 @@ class Service:
 
     def admission(self, most_s: float) -> Admission:
         """Whether one more request could be answered within so many seconds."""
-        return Admission(self._pace, lambda: self._batcher.n_inside, most_s)
+        return Admission(self._pace, lambda: self._batcher.n_inside, most_s, self._batcher.max_concurrent)
 
     def _answered(self, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
         self.counters.count(answers)

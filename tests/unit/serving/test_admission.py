@@ -35,8 +35,11 @@ def test_door_closes_when_those_inside_would_take_too_long_but_never_for_a_few()
     admission = Admission(pace, lambda: inside[0], 0.15)
     for inside[0], wanted in ((0, True), (15, True), (16, False), (100, False)):
         assert admission.open() is wanted
-    pace.per_request_s, inside[0] = 30.0, 7
-    assert admission.open()
+    pace.per_request_s = 30.0
+    for n_batches, most in ((1, 7), (2, 11)):  # four for each batch under way, and for the one that waits
+        slow = Admission(pace, lambda: inside[0], 0.15, n_batches)
+        for inside[0], wanted in ((most, True), (most + 1, False)):
+            assert slow.open() is wanted
 
 
 @pytest.fixture
