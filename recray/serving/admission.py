@@ -43,7 +43,7 @@ class Admission:
     pace: Pace
     n_inside: Callable[[], int]
     most_s: float
-    n_batches: int = 1
+    n_batches: int
 
     def open(self) -> bool:
         inside = self.n_inside()

@@ -32,7 +32,7 @@ def test_pace_is_seconds_per_request_and_overlapping_batches_share_their_time() 
 
 def test_door_closes_when_those_inside_would_take_too_long_but_never_for_a_few() -> None:
     pace, inside = Pace(lambda: 0.0, 0.01), [0]
-    admission = Admission(pace, lambda: inside[0], 0.15)
+    admission = Admission(pace, lambda: inside[0], 0.15, 1)
     for inside[0], wanted in ((0, True), (15, True), (16, False), (100, False)):
         assert admission.open() is wanted
     pace.per_request_s = 30.0
@@ -54,7 +54,7 @@ def served() -> tuple[httpx.AsyncClient, list[int], Counters]:
     async def feedback() -> dict[str, str]:
         return {"verdict": "accepted"}
 
-    admission = Admission(Pace(lambda: 0.0, 0.01), lambda: inside[0], 0.15)
+    admission = Admission(Pace(lambda: 0.0, 0.01), lambda: inside[0], 0.15, 1)
     app.add_middleware(Shedding, door=Door("/api/v1/recommendations/", admission, counters))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here"), inside, counters
 
