@@ -13,7 +13,6 @@ _WEIGHT: Final = 0.2
 """Of the newest batch in the running mean: five batches on, a new pace is known."""
 _PER_BATCH: Final = 4
 """Let in for each batch however slow: what a batch costs whatever its size would else be most of what it costs."""
-_FULL: Final = problem(503, "Too many requests at once", "the server answers as many as it can; ask again")
 
 
 @dataclass
@@ -70,7 +69,8 @@ class Door:
         if self.admission.open():
             return None
         self.counters.shed.inc()
-        return _FULL
+        # Made anew each time: whoever passes an answer on may add headers to it, in place.
+        return problem(503, "Too many requests at once", "the server answers as many as it can; ask again")
 
 
 class Shedding:

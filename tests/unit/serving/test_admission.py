@@ -3,6 +3,7 @@
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message
 
 from recray.serving.admission import Admission, Door, Pace, Shedding
 from recray.serving.counters import Counters
@@ -80,3 +81,22 @@ async def test_answers_that_are_errors_are_counted_by_status(
     http, _, counters = served
     await http.get("/nowhere")
     assert 'recray_errors_total{status="404"} 1.0' in counters.text().decode()
+
+
+async def test_what_is_added_to_one_refusal_on_its_way_is_not_in_the_next() -> None:
+    door = Door("/api/v1/recommendations/", Admission(Pace(lambda: 0.0, 1.0), lambda: 50, 0.15, 1), Counters())
+    lengths = []
+
+    async def nothing() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def marking(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            lengths.append(len(message["headers"]))
+            message["headers"].append((b"x-request-id", b"somebody's"))
+
+    for _ in range(2):
+        refusal = door.refusal()
+        assert refusal is not None
+        await refusal({"type": "http"}, nothing, marking)
+    assert lengths[0] == lengths[1]
