@@ -21,7 +21,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "recray.serving.front.layers",
     # A line per request to a collector in Python costs more than HAProxy itself; /metrics has the application's own figures.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-    # Every replica and handle tells of its counts ten times a second by default: 30 ms of a second of an idle gateway.
+    # Every replica and handle tells of its counts ten times a second by default: a twentieth of a busy gateway's Python.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
     # What a replica that died or hangs had not begun to answer goes to another one: every request here may be repeated.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response response-timeout",
