@@ -247,16 +247,15 @@ class GatewayDeployment:
         self._shelf = _shelf(self._settings, with_rankers=not self._rankers)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
-        settings, shelf = self._settings, self._shelf
+        settings, shelf, remote = self._settings, self._shelf, self._remote
         counters = Counters()
         shelf.refusing = counters.refusals.inc
-        if "candidates" in self._remote:
-            behind = [self._remote["candidates"], *self._rankers.values()]
+        if "candidates" in remote:
+            behind = [remote["candidates"], *self._rankers.values()]
             shelf.everywhere = RemoteShelves(behind, asyncio.get_running_loop()).hold
         # In a thread: the others' answers arrive on this event loop.
         await asyncio.to_thread(shelf.refresh)
         store = open_store(settings.store, settings.store.url)
-        remote = self._remote
         features: FeatureLookup = RemoteProfiles(remote["features"]) if "features" in remote else StoredProfiles(store)
         candidates: CandidateLookup = (
             RemoteCandidates(remote["candidates"])

@@ -1,5 +1,6 @@
 """The application over plain HTTP: every endpoint, what an action changes, and what no answer may ever hold."""
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -285,6 +286,9 @@ def test_operators_see_experiments_and_bundles_and_may_promote(served: Any, http
     assert listed["champion"] in {one["id"] for one in listed["bundles"]}
     assert http.post(f"/bundles/{listed['champion']}/promote").status_code == 200
     assert http.post("/bundles/20200101T000000-abcdef/promote").status_code == 409
+    manifest = json.loads((served.home / "registry" / "bundles" / listed["champion"] / "manifest.json").read_text())
+    for fitted_on_workers in ("sequence", "deep", "boosted"):
+        assert 0 < manifest["metrics"][fitted_on_workers]["ndcg@10"] <= 1
     root = served.url
     assert httpx.get(f"{root}/readyz").json()["bundle"] == listed["champion"]
     assert httpx.get(f"{root}/healthz").status_code == 200
