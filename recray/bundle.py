@@ -17,6 +17,7 @@ from recray.candidates.source import CandidateSource
 from recray.catalog.text import TextIndex
 from recray.catalog.titles import from_files, to_files
 from recray.errors import ModelError
+from recray.experiments.assign import DEFAULT_RANKER
 from recray.features.items import Items
 from recray.features.views import fingerprint
 from recray.pages.card import Cards
@@ -26,6 +27,8 @@ from recray.ranking.prerank import Prerank
 from recray.ranking.ranker import Ranker
 
 RANKERS: Final[Mapping[str, type[Ranker]]] = {DeepRanker.name: DeepRanker, BoostedRanker.name: BoostedRanker}
+BY_SOURCE: Final = "by-"
+"""Before a source's name: lists in the order of that source."""
 
 
 @dataclass(repr=False)
@@ -48,6 +51,14 @@ class Bundle:
 
     def __post_init__(self) -> None:
         self.cards = Cards(self.items)
+
+    def order(self, asked: str | None) -> str:
+        """By what a list is ordered whose arm asks for `asked`: a ranker's name, or `BY_SOURCE` and a source's.
+
+        An arm gets the ranker that it names if training found that it pays; else, and if it names none, what training chose.
+        """
+        pays = asked not in RANKERS or asked in self.manifest.get("paying", RANKERS)
+        return asked if asked and pays else str(self.manifest.get("chosen", DEFAULT_RANKER))
 
 
 def to_bytes(

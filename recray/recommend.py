@@ -9,16 +9,16 @@ yields its fallback and its name goes into the answer's `degraded`. The last fal
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar, get_args
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 
-from recray.bundle import Bundle
+from recray.bundle import BY_SOURCE, RANKERS, Bundle
 from recray.candidates.filters import eligibility
 from recray.candidates.generate import matching
 from recray.candidates.source import Ask, union
 from recray.errors import StageError
-from recray.experiments.assign import Assignment, Experiments, RankerName
+from recray.experiments.assign import Assignment, Experiments
 from recray.features.fold import ProfileState
 from recray.features.profiles import Profiles, columns
 from recray.features.user import genre_preference
@@ -29,6 +29,7 @@ from recray.pages.page import homepage
 from recray.pages.rows import View
 from recray.ranking.prerank import only
 from recray.ranking.slate import Slates, slate, weigh
+from recray.ranking.unranked import by_source, by_union
 from recray.schema import Bools, Candidates, Counted, Floats, Ints, Objective, Page, ProfileKey, ProfileSettings, Requests
 from recray.settings import ServingSettings, SlateSettings, merge
 
@@ -92,7 +93,7 @@ def guards_of(settings: ServingSettings, timer: Callable[[], float]) -> dict[str
     """A guard for each stage that can fail or hang."""
     budgets = settings.budgets
     wanted = {"features": budgets.features_ms, "candidates": budgets.candidates_ms}
-    wanted |= {f"rank:{ranker}": budgets.rank_ms for ranker in get_args(RankerName)}
+    wanted |= {f"rank:{ranker}": budgets.rank_ms for ranker in RANKERS}
     return {
         name: Guard(name, ms / 1_000, settings.breaker_patience, settings.breaker_rest_s, timer) for name, ms in wanted.items()
     }
@@ -162,12 +163,18 @@ async def _answer(
         lambda: _popular(requests, profiles, bundle),
     )
     run.degraded += candidates.degraded
-    candidates, p = await run.stage(
-        "rank",
-        parts.guards[f"rank:{arm.ranker}"],
-        lambda: _rank(requests, profiles, candidates, bundle, arm.ranker, parts),
-        lambda: (candidates, _by_union(candidates)),
-    )
+    order = bundle.order(arm.ranker)
+    if order in RANKERS:
+        candidates, p = await run.stage(
+            "rank",
+            parts.guards[f"rank:{order}"],
+            lambda: _rank(requests, profiles, candidates, bundle, order, parts),
+            lambda: (candidates, by_union(candidates)),
+        )
+    else:
+        began = parts.timer()
+        p = by_source(candidates, order.removeprefix(BY_SOURCE))
+        run.took_ms["rank"] = (parts.timer() - began) * 1_000
     began = parts.timer()
     policy = SlateSettings.model_validate(merge(parts.slate.model_dump(), arm.slate)) if arm.slate else parts.slate
     scores = weigh(p, bundle.items, candidates.items, policy)
@@ -178,7 +185,7 @@ async def _answer(
     began = parts.timer()
     liked = genre_preference(profiles, bundle.items, requests.now_s)
     ranked = p, scores, slates, liked
-    answers = [_page(row, requests, profiles, candidates, ranked, (bundle, arm, run)) for row in range(requests.n)]
+    answers = [_page(row, requests, profiles, candidates, ranked, (bundle, order, arm, run)) for row in range(requests.n)]
     for answer in answers:
         answer.took_ms["page"] = (parts.timer() - began) * 1_000
     return answers
@@ -209,15 +216,15 @@ def _page(
     profiles: Profiles,
     candidates: Candidates,
     ranked: tuple[Floats, Floats, Slates, Floats],
-    made_by: tuple[Bundle, Assignment, _Run],
+    made_by: tuple[Bundle, str, Assignment, _Run],
 ) -> Answer:
-    (p, scores, slates, liked), (bundle, arm, run) = ranked, made_by
+    (p, scores, slates, liked), (bundle, order, arm, run) = ranked, made_by
     chosen = slates.positions[row]
     places = chosen[chosen >= 0].astype(np.int64)
     rows = []
     if requests.page[row] == Page.HOMEPAGE:
-        order = np.argsort(-scores[row], kind="stable")
-        view = View(row, candidates, scores[row], order[scores[row][order] > -np.inf], places, bundle.items, profiles,
+        best = np.argsort(-scores[row], kind="stable")
+        view = View(row, candidates, scores[row], best[scores[row][best] > -np.inf], places, bundle.items, profiles,
                     liked[row], requests.region[row])  # fmt: skip
         rows = homepage(view, int(requests.n_rows[row]), int(requests.n_items[row]))
     return Answer(
@@ -235,7 +242,9 @@ def _page(
         rows=rows,
         bundle_id=bundle.id,
         arms=arm.arms,
-        algorithm=arm.ranker,
+        ranker=arm.ranker,
+        algorithm=order,
+        predicted=order in RANKERS and "rank" not in run.degraded,
         slate=arm.slate,
         region=requests.region[row],
         degraded=list(run.degraded),
@@ -269,11 +278,3 @@ def _popular(requests: Requests, profiles: Profiles, bundle: Bundle) -> Candidat
     ask = Ask(requests, profiles, bundle.items, eligible, resumable)
     n = int(n_shown(requests).max())
     return union({"popular": bundle.sources["popular"].retrieve(ask, n)}, n)
-
-
-def _by_union(candidates: Candidates) -> Floats:
-    """Probabilities that keep the order of the union: what is ranked by when the ranker cannot answer."""
-    n_requests, width = candidates.items.shape
-    p = np.zeros((n_requests, width, len(Objective)), np.float32)
-    p[:, :, Objective.START] = np.where(candidates.items >= 0, 1 / (2 + np.arange(width)), 0)
-    return p

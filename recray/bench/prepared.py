@@ -32,6 +32,9 @@ _CHUNK: Final = 1_000
 _PATIENCE_MS: Final = 60_000.0
 _SHOWN: Final = 20
 _ROWS: Final = 10
+_BY_ONE_RANKER: Final = (
+    f"[{{name: measured, salt: measured, status: running, arms: {{all: {{ranker: {DEFAULT_RANKER}}}, none: {{weight: 0}}}}}}]\n"
+)
 _Published = list[tuple[ProfileKey, bytes, ProfileSettings]]
 
 
@@ -96,15 +99,19 @@ def prepared(settings: Settings, store_url: str, data: str | None, folder: Path)
     registry = Registry(settings.registry_dir)
     bundle_id = registry.resolve("champion")
     bundle = from_bytes(bundle_id, *registry.read(bundle_id))
-    if DEFAULT_RANKER not in bundle.rankers:
-        raise DataError(f"champion {bundle_id} ranks by {sorted(bundle.rankers)}; expected {DEFAULT_RANKER}: train one with it")
+    order = bundle.order(DEFAULT_RANKER)
+    if order not in bundle.rankers:
+        raise DataError(
+            f"champion {bundle_id} with the rankers {sorted(bundle.rankers)} orders lists by {order}, not "
+            f"{DEFAULT_RANKER}: train one with it, and with evaluation.rankers_must_pay off where it need not prove itself"
+        )
     data = data or str(bundle.manifest["data"]["name"])
     keys = [key for key, _ in profiles_of(Lake(settings.lake_dir), data, settings.training.seed)]
     published = asyncio.run(_published(settings, store_url, keys))
     if not published:
         raise DataError(f"no profile of {data!r} is published to the store of {settings.home}; run recray train with it")
     experiments = folder / "experiments.yaml"
-    experiments.write_text("[]\n")
+    experiments.write_text(_BY_ONE_RANKER)
     with EmbeddedStore.start(folder) as store:
         asyncio.run(_load(settings, store.url, published))
         monolith.publish(store.url, published)

@@ -61,7 +61,7 @@ def train_set(settings: Settings, data: str, *, publish: bool) -> "Outcome":
             outcome = train(settings, data, store, tracker, say, datetime.now(UTC))
         finally:
             tracker.finish()
-    show_figures(outcome.judgement.facts()["metrics"], outcome.judgement.chosen)
+    show_figures(outcome.judgement.facts()["metrics"], outcome.judgement.choice.chosen)
     verdict = outcome.judgement.verdict
     console.print(f"gate: [{'green]passed' if verdict.passed else 'yellow]not passed; the champion stays'}[/]")
     for reason in verdict.reasons:

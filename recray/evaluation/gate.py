@@ -1,4 +1,7 @@
-"""Whether a challenger may become champion: judged on the same requests against popularity, single sources and the champion."""
+"""What may be served: a ranker that is worth more than any single source, and a challenger that is no worse than the champion.
+
+Both are judged request by request, on requests that everybody is asked.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +28,39 @@ class GateRules:
     confidence: float = 0.95
     n_resamples: int = 400
     margin_ratio: float = 0.05
+
+
+@dataclass(slots=True, frozen=True)
+class Choice:
+    """By what lists are to be ordered, a ranker's name or a source's; which rankers pay; and a reason for each ranker."""
+
+    chosen: str
+    paying: list[str]
+    reasons: list[str]
+
+
+def choose(
+    rankers: Mapping[str, Doubles], sources: Mapping[str, Doubles], rng: np.random.Generator, rules: GateRules | None = None
+) -> Choice:
+    """The best of the rankers that pay, or the best single source where none does, by one metric per request [n] of each.
+
+    A ranker pays when the lower bound of its difference to the source that is best on these requests is above 0. That source
+    has chance on its side, so an idle ranker pays more seldom than the confidence says.
+
+    >>> requests = np.arange(100) / 100
+    >>> found = choose({"deep": requests + 0.1, "boosted": requests}, {"popular": requests}, np.random.default_rng(0))
+    >>> found.chosen, found.paying
+    ('deep', ['deep'])
+
+    Raises:
+        DataError: lengths differ, or there is nothing to judge by.
+    """
+    rules = rules or GateRules()
+    best = max(sources, key=lambda name: float(np.mean(sources[name])))
+    checks = {name: _compare(best, _lift(name, ndcg, sources[best], rules, rng), 0.0, rules) for name, ndcg in rankers.items()}
+    paying = [name for name, (pays, _) in checks.items() if pays]
+    chosen = max(paying, key=lambda name: float(np.mean(rankers[name])), default=best)
+    return Choice(chosen, paying, [f"ranker {name}: {reason}" for name, (_, reason) in checks.items()])
 
 
 @dataclass(slots=True, frozen=True)

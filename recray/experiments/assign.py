@@ -137,12 +137,13 @@ class Assignment:
     """What a profile meets over all experiments.
 
     `arms` names the arm by experiment, without experiments that do not admit the profile. `in_user_holdout` lists those that
-    gave the control arm because of the user holdout: their analysis leaves such profiles out. `slate` holds differences.
+    gave the control arm because of the user holdout: their analysis leaves such profiles out. `ranker` is what an arm asks for,
+    None where none does: the bundle's own choice. `slate` holds differences.
     """
 
     arms: Mapping[str, str] = field(default_factory=dict)
     bundle: str = CHAMPION
-    ranker: RankerName = DEFAULT_RANKER
+    ranker: str | None = None
     slate: Mapping[str, Any] = field(default_factory=dict)
     in_user_holdout: tuple[str, ...] = ()
 
@@ -207,7 +208,7 @@ class Experiments:
         return given
 
     def _combine(self, arms: dict[str, str], held: tuple[str, ...]) -> Assignment:
-        bundle, ranker, slate = CHAMPION, DEFAULT_RANKER, dict[str, Any]()
+        bundle, ranker, slate = CHAMPION, None, dict[str, Any]()
         for experiment in self.running:
             if experiment.name in arms:
                 arm = experiment.arms[arms[experiment.name]]

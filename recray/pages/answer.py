@@ -21,8 +21,9 @@ class Answer:
     """What one request is answered with.
 
     `row` is the request's place in the batch that `candidates` and `profiles` hold; `scores` [K] and `p` [K, n_objectives] are
-    its own. A homepage has `rows`, every other page `places` (indices of candidates in order of position); `propensity`
-    [n] belongs to the slate's positions.
+    its own, and `p` are probabilities where a ranker `predicted` them. `ranker` is what the arm asked for, `algorithm` what it
+    got. A homepage has `rows`, every other page `places` (indices of candidates in order of position); `propensity` [n]
+    belongs to the slate's positions.
     """
 
     recommendation_id: str
@@ -39,7 +40,9 @@ class Answer:
     rows: list[PageRow]
     bundle_id: str
     arms: Mapping[str, str]
+    ranker: str | None
     algorithm: str
+    predicted: bool
     slate: Mapping[str, Any]
     region: str | None
     degraded: list[str] = field(default_factory=list)
@@ -133,8 +136,17 @@ def _progress(answer: Answer, numbers: Ints) -> list[bytes]:
     return progress
 
 
+def _probabilities(answer: Answer, place: int) -> dict[str, float] | None:
+    if not answer.predicted:
+        return None
+    return {word(objective): round(float(answer.p[place, objective]), 6) for objective in Objective}
+
+
 def explained(answer: Answer) -> dict[str, Any]:
-    """Numbers behind an answer: per title its probabilities, sources and seed; and what filters took out, with reasons."""
+    """Numbers behind an answer: per title its probabilities, sources and seed; and what filters took out, with reasons.
+
+    `p` is None where no ranker predicted any.
+    """
     items, row = answer.items, answer.row
     shown = []
     for position, place in enumerate(answer.shown()):
@@ -145,7 +157,7 @@ def explained(answer: Answer) -> dict[str, Any]:
                 "name": items.names[number],
                 "position": position,
                 "score": round(float(answer.scores[place]), 6),
-                "p": {word(objective): round(float(answer.p[place, objective]), 6) for objective in Objective},
+                "p": _probabilities(answer, int(place)),
                 **evidence(answer.candidates, row, int(place), items),
             }
         )

@@ -93,7 +93,7 @@ class Shadow:
             [answer.profiles.settings[answer.row] for _, answer in asked],
             [answer.profiles.version[answer.row] for _, answer in asked],
         )
-        arms = [Assignment(answer.arms, challenger.id, answer.algorithm, answer.slate) for _, answer in asked]  # type: ignore[arg-type]  # it was an arm's
+        arms = [Assignment(answer.arms, challenger.id, answer.ranker, answer.slate) for _, answer in asked]
         parts = dataclasses.replace(self.parts, features=Known(known), guards=self.guards)
         try:
             made = await recommend(batch([one for one, _ in asked]), parts, assignments=arms)

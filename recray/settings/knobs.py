@@ -158,6 +158,7 @@ class EvaluationSettings(Knobs):
     gate_confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     gate_resamples: Count = 400
     gate_margin: Share = 0.05
+    rankers_must_pay: bool = True
 
 
 class Settings(Knobs):

@@ -19,7 +19,7 @@ SCALES: Final[Mapping[Scale, Mapping[str, Mapping[str, Any]]]] = {
         "boosted": {"n_trees": 40},
         "examples": {"n_requests": 1_000, "per_profile": 5, "n_negatives": 30},
         "training": {"n_trials": 2},
-        "evaluation": {"n_requests": 500, "gate_resamples": 100},
+        "evaluation": {"n_requests": 500, "gate_resamples": 100, "rankers_must_pay": False},
     },
     "laptop": {},
     "cluster": {

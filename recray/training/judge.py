@@ -9,7 +9,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -20,7 +20,7 @@ from recray.data.replay import Moment, asked
 from recray.errors import ModelError
 from recray.evaluation.beyond import coverage_at, intra_list_diversity, novelty
 from recray.evaluation.metrics import hit_rate_at, mrr_at, ndcg_at, precision_at, recall_at
-from recray.experiments.assign import Assignment, Experiments, RankerName
+from recray.experiments.assign import Assignment, Experiments
 from recray.features.items import Items
 from recray.features.profiles import Profiles
 from recray.pages.answer import Answer
@@ -104,17 +104,23 @@ def unrestricted_bundle(bundle: Bundle) -> Bundle:
 def judge(
     bundle: Bundle, moments: Sequence[Moment], profiles: Mapping[ProfileKey, ProfileSettings], settings: Settings
 ) -> dict[str, Judged]:
-    """Every source and every ranker of a bundle on replayed requests, by name. Sources that only resume are left out."""
+    """Every source alone and the pipeline in every order of a bundle on replayed requests, by name.
+
+    Orders are those of its rankers and the chosen one. Sources that only resume are left out.
+    """
     bundle = unrestricted_bundle(bundle)
+    # Rankers that do not pay are not served, and are judged all the same.
+    bundle = dataclasses.replace(bundle, manifest=bundle.manifest | {"paying": list(bundle.rankers)})
     k = settings.evaluation.k
-    names = [name for name in bundle.sources if name != "resume"] + list(bundle.rankers)
+    orders = list(dict.fromkeys([*bundle.rankers, bundle.order(None)]))
+    names = [name for name in bundle.sources if name != "resume"] + orders
     lists: dict[str, list[Ints]] = {name: [] for name in names}
 
     async def listed() -> None:
         for start in range(0, len(moments), _BATCH):
             batch = moments[start : start + _BATCH]
             own = [profiles.get(moment.key, ProfileSettings()) for moment in batch]
-            for name, got in (await _lists(bundle, batch, own, settings)).items():
+            for name, got in (await _lists(bundle, orders, batch, own, settings)).items():
                 lists[name].append(got)
 
     # Products this small are faster on one thread, six times so next to another busy process.
@@ -126,17 +132,16 @@ def judge(
 
 
 async def _lists(
-    bundle: Bundle, batch: Sequence[Moment], own: Sequence[ProfileSettings], settings: Settings
+    bundle: Bundle, orders: Sequence[str], batch: Sequence[Moment], own: Sequence[ProfileSettings], settings: Settings
 ) -> dict[str, Ints]:
     k = settings.evaluation.k
     requests, profiles = asked(batch, own, k)
     held = Held(bundle, profiles, settings)
     parts = held.parts()
     found: dict[str, Ints] = {}
-    for ranker in bundle.rankers:
-        arms = [Assignment(ranker=cast(RankerName, ranker))] * requests.n
-        answers = await recommend(requests, parts, assignments=arms)
-        found[ranker] = shown(answers, k)
+    for order in orders:
+        answers = await recommend(requests, parts, assignments=[Assignment(ranker=order)] * requests.n)
+        found[order] = shown(answers, k)
     proposed = held.once[0]
     return found | {name: _first(proposed, name, k) for name in bundle.sources if name != "resume"}
 

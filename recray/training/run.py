@@ -6,7 +6,7 @@ the sequence model from where its first fit ended.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import ray
 import ray.data
 from ray.data.expressions import col
 
-from recray.bundle import RANKERS, Bundle, facts, from_bytes, to_bytes
+from recray.bundle import BY_SOURCE, RANKERS, Bundle, facts, from_bytes, to_bytes
 from recray.data.examination import COLUMNS, Examination, estimate, harvest
 from recray.data.examples import collect, propose
 from recray.data.grouped import as_moments, replay, settings_of
@@ -24,7 +24,7 @@ from recray.data.history import History
 from recray.data.publish import publish
 from recray.data.replay import Draw, Moment
 from recray.errors import ModelError
-from recray.evaluation.gate import POPULARITY, GateRules, GateVerdict
+from recray.evaluation.gate import POPULARITY, Choice, GateRules, GateVerdict, choose
 from recray.evaluation.gate import judge as pass_gate
 from recray.ranking import examples_file
 from recray.ranking.prerank import Prerank, distil
@@ -145,10 +145,18 @@ def fit_rankers(drawn: Drawn, early: Fitted, settings: Settings, say: Say) -> Ra
     return Rankers(rankers, {name: distil(known, ranker, early.items) for name, ranker in rankers.items()})
 
 
-def assemble(history: History, fitted: Fitted, rankers: Rankers, name: str) -> tuple[Bundle, dict[str, bytes]]:
+def assemble(
+    history: History, fitted: Fitted, rankers: Rankers, name: str, choice: Choice | None = None
+) -> tuple[Bundle, dict[str, bytes]]:
     """A bundle in memory, through its files: what is judged went through the same bytes that are served."""
     files = to_bytes(fitted.items, history.titles, fitted.sources, rankers.full, rankers.first)
-    return from_bytes(name, facts(data={"simulated": history.manifest.get("simulated", [])}), files), files
+    known = facts(data={"simulated": history.manifest.get("simulated", [])}, **_order(choice))
+    return from_bytes(name, known, files), files
+
+
+def _order(choice: Choice | None) -> dict[str, Any]:
+    """Manifest entries that `Bundle.order` reads; nothing before there is a choice."""
+    return {"chosen": choice.chosen, "paying": choice.paying} if choice else {}
 
 
 def evaluate(bundle: Bundle, moments: Sequence[Moment], history: History, settings: Settings) -> dict[str, Judged]:
@@ -156,25 +164,40 @@ def evaluate(bundle: Bundle, moments: Sequence[Moment], history: History, settin
     return judge(bundle, moments, settings_of(history.profiles), settings)
 
 
-def rehearse(history: History, early: Fitted, rankers: Rankers, drawn: Drawn, settings: Settings) -> str:
-    """The ranker that is best on validation, with the sources that its examples were made by."""
+def rehearse(history: History, early: Fitted, rankers: Rankers, drawn: Drawn, settings: Settings, say: Say) -> Choice:
+    """By what lists are ordered, as validation has it with the sources that the rankers' examples were made by.
+
+    The best ranker that is worth more than any source alone, else the best source's order. Where
+    `evaluation.rankers_must_pay` is off every ranker may be served, and the better one is chosen.
+    """
     rehearsal, _ = assemble(history, early, rankers, "rehearsal")
-    judged = evaluate(rehearsal, drawn.moments[VALIDATION], history, settings)
-    metric = f"ndcg@{settings.evaluation.k}"
-    return max(RANKERS, key=lambda name: judged[name].figures[metric])
+    judged = {name: one.ndcg for name, one in evaluate(rehearsal, drawn.moments[VALIDATION], history, settings).items()}
+    ranked, alone = ({n: ndcg for n, ndcg in judged.items() if (n in RANKERS) is which} for which in (True, False))
+    choice = choose(ranked, alone, np.random.default_rng(settings.training.seed), _rules(settings))
+    for reason in choice.reasons:
+        say(reason)
+    if not settings.evaluation.rankers_must_pay:
+        choice = replace(choice, chosen=max(ranked, key=lambda name: float(ranked[name].mean())), paying=list(ranked))
+    elif not choice.paying:
+        choice = replace(choice, chosen=BY_SOURCE + choice.chosen)
+    say(f"lists are ordered by {choice.chosen}")
+    return choice
 
 
 def gate(judged: Mapping[str, Judged], chosen: str, champion: Judged | None, settings: Settings) -> GateVerdict:
-    """Whether the chosen ranker's pipeline may be promoted, judged on the test period.
+    """Whether the pipeline in the chosen order may be promoted, judged on the test period.
 
     The first bundle of a data set displaces nothing: it has to beat popularity, and to the best source it may lose.
     """
-    own = settings.evaluation
-    rules = GateRules(own.gate_confidence, own.gate_resamples, own.gate_margin)
-    held_to = set(judged) - set(RANKERS) if champion else {POPULARITY}
+    held_to = set(judged) - set(RANKERS) - {chosen} if champion else {POPULARITY}
     baselines = {name: one.ndcg for name, one in judged.items() if name in held_to}
     rng = np.random.default_rng(settings.training.seed)
-    return pass_gate(judged[chosen].ndcg, baselines, champion.ndcg if champion else None, rng, rules)
+    return pass_gate(judged[chosen].ndcg, baselines, champion.ndcg if champion else None, rng, _rules(settings))
+
+
+def _rules(settings: Settings) -> GateRules:
+    own = settings.evaluation
+    return GateRules(own.gate_confidence, own.gate_resamples, own.gate_margin)
 
 
 def judge_champion(registry: Registry, moments: Sequence[Moment], history: History, settings: Settings) -> Judged | None:
@@ -194,19 +217,19 @@ def judge_champion(registry: Registry, moments: Sequence[Moment], history: Histo
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the last period said: figures of every model, which ranker was chosen before it, and the gate's word."""
+    """What the last period said: figures of every model, by what lists are ordered since before it, and the gate's word."""
 
     judged: Mapping[str, Judged]
-    chosen: str
+    choice: Choice
     verdict: GateVerdict
 
     def facts(self) -> dict[str, Any]:
         """Manifest entries."""
         return {
             "metrics": {name: one.figures for name, one in self.judged.items()},
-            "chosen": self.chosen,
+            "rankers": self.choice.reasons,
             "gate": {"passed": self.verdict.passed, "reasons": self.verdict.reasons},
-        }
+        } | _order(self.choice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from recray.bundle import Bundle
 from recray.data.replay import Moment, asked
-from recray.experiments.assign import Assignment, RankerName
+from recray.experiments.assign import Assignment
 from recray.recommend import recommend
 from recray.schema import Floats, Ints, ProfileKey, ProfileSettings
 from recray.settings import Settings
@@ -46,8 +46,7 @@ def lists_by(
     profiles: Mapping[ProfileKey, ProfileSettings],
     settings: Settings,
 ) -> tuple[list[Ints], Ints]:
-    """The first k titles [n, k] of each request by the bundle's chosen ranker, for every way; and what was watched [n, H]."""
-    ranker: RankerName = bundle.manifest["chosen"]
+    """The first k titles [n, k] of each request in the bundle's chosen order, for every way; and what was watched [n, H]."""
     bundle = unrestricted_bundle(bundle)
     bundles = [way.over(bundle) for way in ways]
     found: list[list[Ints]] = [[] for _ in ways]
@@ -61,7 +60,7 @@ def lists_by(
             held = Held(bundle, known, settings)
             histories.append(known.history)
             for lists, way, own_bundle in zip(found, ways, bundles, strict=True):
-                arms = [Assignment(ranker=ranker, slate=way.slate)] * requests.n
+                arms = [Assignment(slate=way.slate)] * requests.n
                 parts = dataclasses.replace(held, bundle=own_bundle).parts()
                 lists.append(shown(await recommend(requests, parts, assignments=arms), settings.evaluation.k))
 

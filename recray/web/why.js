@@ -55,7 +55,7 @@ function scores(entry) {
     h("span", {}, scoreWord(entry.score)),
     ` score, place ${entry.position + 1}`,
   );
-  return section("What the ranker expects", place, ...rows, seed);
+  return section(entry.p ? "What the ranker expects" : "Where it stands", place, ...rows, seed);
 }
 
 function meter(label, ratio, kind) {

@@ -66,3 +66,17 @@ def test_weights_start_where_the_bundle_is_judged_and_move_lists_towards_what_th
     for group in ("licensed", "recent"):
         shares = [point["all"][f"share_{group}"] for point in others if point["group"] == group]
         assert first["all"][f"share_{group}"] < shares[0] <= shares[1] <= shares[2]
+
+
+def test_what_is_not_served_is_judged_all_the_same_and_so_is_the_chosen_order(world: BundleWorld) -> None:
+    asked = replayed(world)
+    unpaid = replace(world.bundle, manifest=world.bundle.manifest | {"chosen": "by-cowatch", "paying": []})
+    found, before = (judge(bundle, asked, world.profiles, world.settings) for bundle in (unpaid, by_trees(world)))
+    assert set(found) - set(before) == {"by-cowatch"}
+    for name, one in before.items():
+        assert np.array_equal(found[name].lists, one.lists), name
+    undiverse = judge(unpaid, asked, world.profiles, resolve({"home": str(world.settings.home), "scale": "smoke", **UNDIVERSE}))
+    alone = found["cowatch"].lists
+    full = (alone >= 0).all(axis=1)
+    assert full.any()
+    assert np.array_equal(undiverse["by-cowatch"].lists[full], alone[full])

@@ -9,9 +9,12 @@ import orjson
 import pytest
 
 from bundle_world import NOW_S, BundleWorld
+from recray.bundle import Bundle
+from recray.experiments.assign import Assignment
 from recray.features import fold
 from recray.features.vectorize import RankerInput
-from recray.pages.answer import written
+from recray.features.views import SOURCES
+from recray.pages.answer import explained, written
 from recray.recommend import STAGES, Ranking, recommend
 from recray.schema import Floats, ProfileKey, Requests
 from recray.serving.asking import Asked, one
@@ -65,6 +68,44 @@ async def test_a_request_is_answered_alike_alone_and_in_a_batch(world: BundleWor
     alone = [(await answers(world, request))[0] for request in asks(world)]
     assert together == alone
     assert any(page.get("rows") or page.get("recommendations") for page in alone)
+
+
+def unpaid(world: BundleWorld, *paying: str) -> Bundle:
+    """The bundle as training leaves it where not every ranker pays."""
+    return replace(world.bundle, manifest=world.bundle.manifest | {"chosen": "by-cowatch", "paying": list(paying)})
+
+
+async def test_lists_are_in_the_order_of_a_source_where_no_ranker_pays(world: BundleWorld) -> None:
+    parts = world.parts(await world.store())
+    parts.shelf._loaded[world.bundle.id] = unpaid(world)  # type: ignore[attr-defined]  # its only way in is the registry
+    parts = replace(parts, slate=parts.slate.model_copy(update={"diversity": 0.0}))
+    arms = [Assignment(ranker=asked) for asked in ("deep", "boosted", None)]
+    keys = [key for key, state in world.states.items() if state.recent.size][:3]
+    batch = Requests.join(
+        [one(Asked("category", key.user_id, key.profile_id, 8), "r", NOW_S, world.bundle.items) for key in keys]
+    )
+    found = await recommend(batch, parts, assignments=arms)
+    cowatch = SOURCES.index("cowatch")
+    for answer in found:
+        ranks = answer.candidates.ranks[answer.row, answer.places, cowatch].tolist()
+        proposed = [rank for rank in ranks if rank]
+        assert answer.algorithm == "by-cowatch"
+        assert proposed
+        assert ranks[: len(proposed)] == sorted(proposed)
+        assert not answer.degraded
+        assert {title["p"] for title in explained(answer)["items"]} == {None}
+        assert written(answer).whole
+
+
+async def test_an_arm_gets_the_ranker_it_names_only_if_that_pays(world: BundleWorld) -> None:
+    parts = world.parts(await world.store())
+    parts.shelf._loaded[world.bundle.id] = unpaid(world, "boosted")  # type: ignore[attr-defined]  # as above
+    arms = [Assignment(ranker=asked) for asked in ("deep", "boosted", None)]
+    batch = Requests.join(asks(world, 2))
+    found = await recommend(batch, parts, assignments=arms)
+    assert [answer.algorithm for answer in found] == ["by-cowatch", "boosted", "by-cowatch"]
+    assert [answer.ranker for answer in found] == ["deep", "boosted", None]
+    assert [answer.predicted for answer in found] == [False, True, False]
 
 
 async def test_a_bundle_answers_alike_before_and_after_it_is_saved(world: BundleWorld) -> None:

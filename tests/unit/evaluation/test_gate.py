@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recray.errors import ConfigError, DataError
-from recray.evaluation.gate import GateRules, Guardrail, judge
+from recray.evaluation.gate import GateRules, Guardrail, choose, judge
 
 
 @pytest.fixture
@@ -91,3 +91,30 @@ def test_a_missing_popularity_baseline_and_other_lengths_are_refused(popular):
         judge(popular, {"factors": popular}, None, rng())
     with pytest.raises(DataError, match=re.escape("challenger has (3,) values, popular (2000,); expected one per request")):
         judge(popular[:3], {"popular": popular}, None, rng())
+
+
+def test_the_better_of_the_rankers_that_pay_is_chosen(popular):
+    sources = {"popular": popular - 0.1, "cowatch": popular}
+    found = choose({"deep": popular + 0.02, "boosted": popular + 0.03, "idle": popular - 0.01}, sources, rng())
+    assert (found.chosen, found.paying) == ("boosted", ["deep", "boosted"])
+    assert [reason.split(" cowatch:")[0] for reason in found.reasons] == [
+        "ranker deep: better than",
+        "ranker boosted: better than",
+        "ranker idle: not better than",
+    ]
+
+
+def test_a_ranker_that_is_only_as_good_as_the_best_source_is_not_served(popular):
+    noise = np.random.default_rng(4).normal(0.0005, 0.1, 2000)  # better on average, and not beyond chance
+    found = choose({"deep": popular + noise, "boosted": popular}, {"popular": popular - 0.1, "cowatch": popular}, rng())
+    assert noise.mean() > 0
+    assert (found.chosen, found.paying) == ("cowatch", [])
+
+
+def test_idle_rankers_rarely_pay():
+    draw, paid = np.random.default_rng(6), 0
+    for _ in range(200):
+        base = draw.exponential(size=150)
+        sources = {name: base + draw.normal(0, 0.3, 150) for name in ("popular", "cowatch", "ease")}
+        paid += bool(choose({"deep": base + draw.normal(0, 0.3, 150)}, sources, draw, GateRules(n_resamples=120)).paying)
+    assert paid / 200 < 0.03  # one side of a 95 % interval is 2.5 %, and the rival is the luckiest of three

@@ -154,7 +154,7 @@ def test_arms_of_several_layers_are_combined(tmp_path):
     )
     assert Experiments.load(file).assign_batch(KEYS[:1]) == [
         Assignment(
-            {"models": "a", "spread": "a", "mix": "a"}, "challenger", "deep", {"diversity": 0.3, "weights": {"start": 2.0}}
+            {"models": "a", "spread": "a", "mix": "a"}, "challenger", None, {"diversity": 0.3, "weights": {"start": 2.0}}
         )
     ]
 
