@@ -13,7 +13,7 @@ from recray.stores.registry import ALIASES, Registry
 
 PATIENCE_S: Final = 2.0
 """Less than `RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S`."""
-_HEADLINES: Final = ("created_at", "metrics", "data", "git_commit", "gate", "chosen")
+_HEADLINES: Final = ("created_at", "metrics", "data", "git_commit", "gate", "chosen", "rankers")
 
 
 @dataclass

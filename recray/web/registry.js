@@ -75,11 +75,12 @@ export function bundleCard(bundle, { champion, refused }, promote) {
       { class: "muted" },
       [
         bundle.created_at && `made ${bundle.created_at}`,
-        bundle.chosen && `chose ${bundle.chosen}`,
+        bundle.chosen && `lists ordered by ${bundle.chosen.replace(/^by-/, "")}`,
         ...dataWords(bundle),
       ].filter(Boolean).join(" · "),
     ),
     gateLine(bundle.gate),
+    bundle.rankers ? h("p", { class: "muted" }, bundle.rankers.join("; ")) : null,
     bundle.damaged ? h("p", { class: "problem" }, bundle.damaged) : null,
     refused?.[bundle.id] ? h("p", { class: "problem" }, `Refused: ${refused[bundle.id]}`) : null,
     figures(bundle.metrics),
