@@ -165,23 +165,24 @@ def evaluate(bundle: Bundle, moments: Sequence[Moment], history: History, settin
 
 
 def rehearse(history: History, early: Fitted, rankers: Rankers, drawn: Drawn, settings: Settings, say: Say) -> Choice:
-    """By what lists are ordered, as validation has it with the sources that the rankers' examples were made by.
-
-    The best ranker that is worth more than any source alone, else the best source's order. Where
-    `evaluation.rankers_must_pay` is off every ranker may be served, and the better one is chosen.
-    """
+    """By what lists are ordered, as validation has it with the sources that the rankers' examples were made by."""
     rehearsal, _ = assemble(history, early, rankers, "rehearsal")
-    judged = {name: one.ndcg for name, one in evaluate(rehearsal, drawn.moments[VALIDATION], history, settings).items()}
-    ranked, alone = ({n: ndcg for n, ndcg in judged.items() if (n in RANKERS) is which} for which in (True, False))
-    choice = choose(ranked, alone, np.random.default_rng(settings.training.seed), _rules(settings))
-    for reason in choice.reasons:
-        say(reason)
-    if not settings.evaluation.rankers_must_pay:
-        choice = replace(choice, chosen=max(ranked, key=lambda name: float(ranked[name].mean())), paying=list(ranked))
-    elif not choice.paying:
-        choice = replace(choice, chosen=BY_SOURCE + choice.chosen)
-    say(f"lists are ordered by {choice.chosen}")
+    choice = order_of(evaluate(rehearsal, drawn.moments[VALIDATION], history, settings), settings)
+    for line in (*choice.reasons, f"lists are ordered by {choice.chosen}"):
+        say(line)
     return choice
+
+
+def order_of(judged: Mapping[str, Judged], settings: Settings) -> Choice:
+    """The best ranker that is worth more than any source alone, or the best source's order where none is.
+
+    Where `evaluation.rankers_must_pay` is off every ranker may be served, and the better one is chosen.
+    """
+    ranked, alone = ({n: one.ndcg for n, one in judged.items() if (n in RANKERS) is which} for which in (True, False))
+    choice = choose(ranked, alone, np.random.default_rng(settings.training.seed), _rules(settings))
+    if not settings.evaluation.rankers_must_pay:
+        return replace(choice, chosen=max(ranked, key=lambda name: float(ranked[name].mean())), paying=list(ranked))
+    return choice if choice.paying else replace(choice, chosen=BY_SOURCE + choice.chosen)
 
 
 def gate(judged: Mapping[str, Judged], chosen: str, champion: Judged | None, settings: Settings) -> GateVerdict:
