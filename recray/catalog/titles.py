@@ -52,6 +52,8 @@ _UNKNOWN_COMPLETION: Final = 0.5
 _UNKNOWN_RATING: Final = 3.0
 _DAY_S: Final = 86_400
 _KEY: Final = ("user_id", "profile_id")
+WATCHED: Final = (*_KEY, "content_id", "action", "event_at", "value", "progress")
+"""Columns of events that `interactions` reads."""
 _FACTS: Final = ("genre_names", "language_names", "region_names", "as_of_s")
 _ARRAYS: Final = tuple(part.name for part in fields(Items) if part.name not in {*_FACTS, "content_ids", "names"})
 _TABLE_FILE, _ARRAYS_FILE, _FACTS_FILE = "titles.parquet", "items.safetensors", "items.json"
@@ -206,45 +208,56 @@ def interactions(
 
     Profiles are numbered in the order in which they first appear in time. Events of unknown titles and of other actions are
     left out, and so are profiles that have no others. `complete` without progress was watched to the end. A profile without a
-    country among `region_names` has region -1; the first row of a profile counts.
+    country among `region_names` has region -1; the first row of a profile counts. Of `events` the columns `WATCHED` are read.
     """
     item = look_up(events["content_id"], number_of)
     action = look_up(events["action"], ACTION_OF)
     kept = np.flatnonzero((item >= 0) & np.isin(action, WATCHING))
     at_ms = events["event_at"].cast(pa.int64()).to_numpy()
     kept = kept[np.argsort(at_ms[kept], kind="stable")]
-    seen = pd.MultiIndex.from_arrays([events[column].take(pa.array(kept)).to_pandas() for column in _KEY])
-    profile, known = seen.factorize()
-    assert isinstance(known, pd.MultiIndex)  # of a MultiIndex; the stubs do not say so
+    profile, keys = _numbered(events, kept)
     by_profile = np.argsort(profile, kind="stable")
-    kept, profile = kept[by_profile], profile[by_profile].astype(np.int32)
+    kept, profile = kept[by_profile], profile[by_profile]
     action = action[kept]
     rating = np.where(action == Action.RATE, events["value"].to_numpy()[kept], np.nan)
     progress = events["progress"].to_numpy()[kept]
     progress = np.where(np.isnan(progress) & (action == Action.COMPLETE), 1.0, progress)
     weight = np.where(rating <= POOR_STARS, POOR_WEIGHT, 1.0)
     weight = np.where(progress < ABANDONED_SHARE, np.minimum(weight, ABANDONED_WEIGHT), weight)
-    region = _regions(known, profiles, region_names)
+    region = _regions(keys, profiles, region_names)
     watched = Interactions(
-        profile=profile,
+        profile=profile.astype(np.int32),
         item=item[kept].astype(np.int32),
         at_s=at_ms[kept] // 1_000,
         weight=weight.astype(np.float32),
         rating=rating.astype(np.float32),
         progress=progress.astype(np.float32),
         region=region[profile],
-        n_profiles=len(known),
+        n_profiles=len(keys),
         n_items=len(number_of),
     )
-    return watched, [ProfileKey(user_id, profile_id) for user_id, profile_id in known]
+    return watched, keys
 
 
-def _regions(known: pd.MultiIndex, profiles: pa.Table, region_names: Sequence[str]) -> Ints:
+def _numbered(events: pa.Table, rows: Longs) -> tuple[Longs, list[ProfileKey]]:
+    """Number of the profile of each of some rows [n], in the order in which these first show it, and the profiles.
+
+    By the numbers of their words: as text, a million rows are two hundred megabytes of Python's strings.
+    """
+    coded = [events[column].dictionary_encode().unify_dictionaries().combine_chunks() for column in _KEY]
+    words = [column.dictionary.to_pylist() for column in coded]
+    user, within = (column.indices.to_numpy()[rows].astype(np.int64) for column in coded)
+    number, known = pd.factorize(user * len(words[1]) + within)
+    return number, [ProfileKey(words[0][both // len(words[1])], words[1][both % len(words[1])]) for both in known.tolist()]
+
+
+def _regions(keys: Sequence[ProfileKey], profiles: pa.Table, region_names: Sequence[str]) -> Ints:
     """Region number of each profile [n_profiles], -1 unknown."""
     country = look_up(profiles["country"], {name: number for number, name in enumerate(region_names)})
     listed = pd.MultiIndex.from_arrays([profiles[column].to_pandas() for column in _KEY])
     first = ~listed.duplicated()
-    row = listed[first].get_indexer(known)
+    asked = pd.MultiIndex.from_arrays([[getattr(key, column) for key in keys] for column in _KEY])
+    row = listed[first].get_indexer(asked)
     return np.where(row >= 0, np.append(country[first], -1)[row], -1).astype(np.int32)
 
 

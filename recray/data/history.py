@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from recray.catalog.content import content_vectors
-from recray.catalog.titles import build_items, interactions
+from recray.catalog.titles import WATCHED, build_items, interactions
 from recray.data.split import Boundaries, time_split
 from recray.features.interactions import Interactions
 from recray.features.items import Items
@@ -56,7 +56,7 @@ def open_history(lake: Lake, name: str, settings: Settings) -> History:
     titles, availability, profiles = (lake.table(name, table) for table in ("titles", "availability", "profiles"))
     number_of = {content_id: number for number, content_id in enumerate(titles["content_id"].to_pylist())}
     regions = sorted(set(availability["region"].to_pylist()))
-    plays, keys = interactions(lake.events(name), number_of, profiles, regions)
+    plays, keys = interactions(lake.events(name, columns=WATCHED), number_of, profiles, regions)
     return History(
         name=name,
         manifest=lake.manifest(name),

@@ -73,9 +73,10 @@ class Prerank:
 
 def distil(batch: RankerInput, ranker: Ranker, items: Items) -> Prerank:
     """The first pass whose scores are nearest to a ranker's logits of START within each request (ridge regression)."""
-    n_requests = len(batch.items)
-    features, logits = [], []
+    n_requests, n_match = len(batch.items), batch.match.shape[2]
     about = item_matrix(items)
+    n_features = n_match + about.shape[1]
+    products, wanted = np.zeros((n_features, n_features)), np.zeros(n_features)
     for start in range(0, n_requests, _AT_ONCE):
         part = batch.take(np.arange(start, min(start + _AT_ONCE, n_requests)))
         p = np.clip(ranker.predict(part)[:, :, Objective.START], _LEAST_P, 1 - _LEAST_P)
@@ -84,12 +85,10 @@ def distil(batch: RankerInput, ranker: Ranker, items: Items) -> Prerank:
             if there.any():
                 x = np.concatenate((part.match[row, there], about[numbers[there]]), axis=1, dtype=np.float64)
                 y = np.log(p[row, there] / (1 - p[row, there]), dtype=np.float64)
-                features.append(x - x.mean(axis=0))
-                logits.append(y - y.mean())
-    x, y = np.concatenate(features), np.concatenate(logits)
-    products = x.T @ x
-    weights = np.linalg.solve(products + np.eye(len(products)) * (_RIDGE * np.trace(products) / len(products)), x.T @ y)
-    n_match = batch.match.shape[2]
+                x -= x.mean(axis=0)
+                products += x.T @ x
+                wanted += x.T @ (y - y.mean())
+    weights = np.linalg.solve(products + np.eye(n_features) * (_RIDGE * np.trace(products) / n_features), wanted)
     return Prerank.of(weights[:n_match], weights[n_match:], items)
 
 
