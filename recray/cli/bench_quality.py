@@ -56,7 +56,10 @@ def register_quality(group: typer.Typer) -> None:
 
 
 def show(facts: dict[str, Any]) -> None:
-    """Counts of the track's data and a table of its models, best first; or why no model could be judged."""
+    """Counts of the track's data and a table of its models, best first; or why no model could be judged.
+
+    Of several seeds the means are shown, with the deviation.
+    """
     counts = facts["data"]
     console.print(
         f"{counts['users']:,} users, {counts['items']:,} titles, {counts['interactions']:,} interactions, "
@@ -69,7 +72,11 @@ def show(facts: dict[str, Any]) -> None:
     columns = _RATED if rated else _RANKED
     table = Table("model", *columns, "fit s", "ask s", box=None, padding=(0, 1))
     for name, one in sorted(facts["models"].items(), key=lambda entry: entry[1][columns[0]], reverse=not rated):
-        figures = (f"{one[column]:.4f}" for column in columns)
+        spread = one.get("over_seeds")
+        figures = (
+            f"{spread['mean'][column]:.4f} +-{spread['deviation'][column]:.4f}" if spread else f"{one[column]:.4f}"
+            for column in columns
+        )
         table.add_row(name, *figures, f"{one['seconds']['fit']:.1f}", f"{one['seconds']['evaluate']:.1f}")
     console.print(table)
 

@@ -17,8 +17,10 @@ from recray.schema import Longs
 from recray.settings import Settings, TrainingSettings
 
 Model = TypeVar("Model")
-PASSIVE: Final = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
-"""OpenMP threads that spin while they wait made a fit of 4 s take 70 s on two busy cores."""
+FITTING: Final = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}}
+"""OpenMP threads that spin while they wait made a fit of 4 s take 70 s on two busy cores. oneDNN keeps 1,024 compiled products, one
+for each shape that it met: 200 MB more than 128 of them, for a loss whose last rows are of another number each time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def fresh_run(kind: str, settings: Settings, callbacks: Sequence[UserCallback]) 
         name=f"{kind}-{uuid.uuid4().hex[:12]}",
         storage_path=str((settings.home / "runs").resolve()),
         checkpoint_config=CheckpointConfig(num_to_keep=1),
-        worker_runtime_env=PASSIVE,
+        worker_runtime_env=FITTING,
         callbacks=list(callbacks),
     )
 
