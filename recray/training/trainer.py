@@ -18,8 +18,8 @@ from recray.settings import Settings, TrainingSettings
 
 Model = TypeVar("Model")
 FITTING: Final = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}}
-"""OpenMP threads that spin while they wait made a fit of 4 s take 70 s on two busy cores. oneDNN keeps 1,024 compiled products, one
-for each shape that it met: 200 MB more than 128 of them, for a loss whose last rows are of another number each time.
+"""OpenMP threads that spin while they wait made a fit of 4 s take 70 s on two busy cores. oneDNN keeps 1,024 compiled products,
+one for each shape that it met: 200 MB more than 128 of them, for a loss whose last rows are of another number each time.
 """
 
 
