@@ -1,6 +1,6 @@
 """A challenger that answers behind the champion: from the same state, on the same questions, and nowhere in their way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,6 +76,15 @@ async def test_a_challenger_that_answers_otherwise_overlaps_in_part(world: Bundl
     found = await shadowed(world, challenger)
     await ask(found.app, world)
     assert 0 < found.counted("recray_shadow_overlap_sum", challenger=challenger) < 6
+
+
+async def test_a_challenger_orders_lists_as_its_own_training_chose(world: BundleWorld, twin: str) -> None:
+    found = await shadowed(world, twin)
+    unpaid = replace(world.bundle, manifest=world.bundle.manifest | {"chosen": "by-cowatch", "paying": []})
+    found.shadow.shelf._loaded[world.bundle.id] = unpaid
+    await ask(found.app, world)
+    assert found.counted("recray_shadow_total", challenger=twin, outcome="answered") == 6
+    assert found.counted("recray_shadow_overlap_sum", challenger=twin) < 6
 
 
 async def test_what_was_shadowed_is_not_logged_as_served(world: BundleWorld, challenger: str) -> None:
