@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 
 import example_world as world
@@ -66,11 +67,13 @@ def test_interrupted_search_goes_on_where_it_stopped(tmp_path: Path, data: Searc
         "model: deep\nmetric: ndcg\nn_trials: 2\nscheduler: {kind: fifo}\nspace: {deep.dropout: {uniform: [0.0, 0.3]}}\n"
     )
     folder = tmp_path / "sweeps" / "long"
+    written = Path(ray._private.worker._global_node.get_session_dir_path())
     done = threading.Event()
 
     def interrupt_after_the_first_trial() -> None:
         while not done.wait(0.02):
-            if len(list(folder.glob("*/params.json"))) >= 2:
+            # Where Ray Tune writes first: to the sweep's folder files come later, on a fast machine when their trial has ended.
+            if len(list(written.glob("artifacts/*/long/driver_artifacts/*/params.json"))) >= 2:
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 
