@@ -69,6 +69,12 @@ class BundleWorld:
         await store.load([(key, fold.encode(state), self.profiles[key]) for key, state in self.states.items()])
         return store
 
+    def unpaid(self, *paying: str) -> Bundle:
+        """The bundle as training leaves it where only these rankers pay: in the order of a source."""
+        return dataclasses.replace(
+            self.bundle, manifest=self.bundle.manifest | {"chosen": "by-cowatch", "paying": list(paying)}
+        )
+
     def shelf(self) -> BundleShelf:
         shelf = BundleShelf(Registry(self.settings.registry_dir))
         shelf.refresh()

@@ -242,7 +242,7 @@ def interactions(
 def _numbered(events: pa.Table, rows: Longs) -> tuple[Longs, list[ProfileKey]]:
     """Number of the profile of each of some rows [n], in the order in which these first show it, and the profiles.
 
-    By the numbers of their words: as text, a million rows are two hundred megabytes of Python's strings.
+    By the numbers of their words: as text, every row would be two strings of Python's.
     """
     coded = [events[column].dictionary_encode().unify_dictionaries().combine_chunks() for column in _KEY]
     words = [column.dictionary.to_pylist() for column in coded]

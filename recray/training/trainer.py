@@ -19,7 +19,7 @@ from recray.settings import Settings, TrainingSettings
 Model = TypeVar("Model")
 FITTING: Final = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}}
 """OpenMP threads that spin while they wait made a fit of 4 s take 70 s on two busy cores. oneDNN keeps 1,024 compiled products,
-one for each shape that it met: 200 MB more than 128 of them, for a loss whose last rows are of another number each time.
+one for each shape that it met; a loss whose last rows are of another number each time filled 200 MB more than 200 of them take.
 """
 
 

@@ -70,7 +70,7 @@ def test_weights_start_where_the_bundle_is_judged_and_move_lists_towards_what_th
 
 def test_what_is_not_served_is_judged_all_the_same_and_so_is_the_chosen_order(world: BundleWorld) -> None:
     asked = replayed(world)
-    unpaid = replace(world.bundle, manifest=world.bundle.manifest | {"chosen": "by-cowatch", "paying": []})
+    unpaid = world.unpaid()
     found, before = (judge(bundle, asked, world.profiles, world.settings) for bundle in (unpaid, by_trees(world)))
     assert set(found) - set(before) == {"by-cowatch"}
     for name, one in before.items():

@@ -9,7 +9,6 @@ import orjson
 import pytest
 
 from bundle_world import NOW_S, BundleWorld
-from recray.bundle import Bundle
 from recray.experiments.assign import Assignment
 from recray.features import fold
 from recray.features.vectorize import RankerInput
@@ -70,14 +69,9 @@ async def test_a_request_is_answered_alike_alone_and_in_a_batch(world: BundleWor
     assert any(page.get("rows") or page.get("recommendations") for page in alone)
 
 
-def unpaid(world: BundleWorld, *paying: str) -> Bundle:
-    """The bundle as training leaves it where not every ranker pays."""
-    return replace(world.bundle, manifest=world.bundle.manifest | {"chosen": "by-cowatch", "paying": list(paying)})
-
-
 async def test_lists_are_in_the_order_of_a_source_where_no_ranker_pays(world: BundleWorld) -> None:
     parts = world.parts(await world.store())
-    parts.shelf._loaded[world.bundle.id] = unpaid(world)  # type: ignore[attr-defined]  # its only way in is the registry
+    parts.shelf._loaded[world.bundle.id] = world.unpaid()  # type: ignore[attr-defined]  # its only way in is the registry
     parts = replace(parts, slate=parts.slate.model_copy(update={"diversity": 0.0}))
     arms = [Assignment(ranker=asked) for asked in ("deep", "boosted", None)]
     keys = [key for key, state in world.states.items() if state.recent.size][:3]
@@ -99,7 +93,7 @@ async def test_lists_are_in_the_order_of_a_source_where_no_ranker_pays(world: Bu
 
 async def test_an_arm_gets_the_ranker_it_names_only_if_that_pays(world: BundleWorld) -> None:
     parts = world.parts(await world.store())
-    parts.shelf._loaded[world.bundle.id] = unpaid(world, "boosted")  # type: ignore[attr-defined]  # as above
+    parts.shelf._loaded[world.bundle.id] = world.unpaid("boosted")  # type: ignore[attr-defined]  # as above
     arms = [Assignment(ranker=asked) for asked in ("deep", "boosted", None)]
     batch = Requests.join(asks(world, 2))
     found = await recommend(batch, parts, assignments=arms)

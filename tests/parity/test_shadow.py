@@ -1,6 +1,6 @@
 """A challenger that answers behind the champion: from the same state, on the same questions, and nowhere in their way."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -80,8 +80,7 @@ async def test_a_challenger_that_answers_otherwise_overlaps_in_part(world: Bundl
 
 async def test_a_challenger_orders_lists_as_its_own_training_chose(world: BundleWorld, twin: str) -> None:
     found = await shadowed(world, twin)
-    unpaid = replace(world.bundle, manifest=world.bundle.manifest | {"chosen": "by-cowatch", "paying": []})
-    found.shadow.shelf._loaded[world.bundle.id] = unpaid
+    found.shadow.shelf._loaded[world.bundle.id] = world.unpaid()
     await ask(found.app, world)
     assert found.counted("recray_shadow_total", challenger=twin, outcome="answered") == 6
     assert found.counted("recray_shadow_overlap_sum", challenger=twin) < 6
