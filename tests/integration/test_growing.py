@@ -75,7 +75,8 @@ async def killed_and_grown(url: str, n_shards: int, rng: np.random.Generator) ->
         process = _PROCESSES.Process(target=grow, args=(url, n_shards))
         process.start()
         if n_killed < N_KILLS:
-            await asyncio.to_thread(process.join, rng.uniform(0.01, 0.25))
+            # Every order of magnitude alike: a fast machine has grown the store in a tenth of a second.
+            await asyncio.to_thread(process.join, np.exp(rng.uniform(*np.log((0.005, 0.25)))))
             if process.is_alive():
                 process.kill()
                 process.join()
