@@ -27,6 +27,7 @@ from recray.guard import Guard
 from recray.pages.answer import Answer
 from recray.pages.page import homepage
 from recray.pages.rows import View
+from recray.ranking.calibration import wanted_genres
 from recray.ranking.prerank import only
 from recray.ranking.slate import Slates, slate, weigh
 from recray.ranking.unranked import by_source, by_union
@@ -164,11 +165,12 @@ async def _answer(
     )
     run.degraded += candidates.degraded
     order = bundle.order(arm.ranker)
+    policy = SlateSettings.model_validate(merge(parts.slate.model_dump(), arm.slate)) if arm.slate else parts.slate
     if order in RANKERS:
         candidates, p = await run.stage(
             "rank",
             parts.guards[f"rank:{order}"],
-            lambda: _rank(requests, profiles, candidates, bundle, order, parts),
+            lambda: _rank(requests, profiles, candidates, (bundle, order, policy), parts.ranking),
             lambda: (candidates, by_union(candidates)),
         )
     else:
@@ -176,7 +178,6 @@ async def _answer(
         p = by_source(candidates, order.removeprefix(BY_SOURCE))
         run.took_ms["rank"] = (parts.timer() - began) * 1_000
     began = parts.timer()
-    policy = SlateSettings.model_validate(merge(parts.slate.model_dump(), arm.slate)) if arm.slate else parts.slate
     scores = weigh(p, bundle.items, candidates.items, policy)
     listed = np.where(_only_resumed(candidates), -np.inf, scores).astype(np.float32)
     about = candidates.items, bundle.items, requests.n_items, policy, requests.ids
@@ -192,17 +193,19 @@ async def _answer(
 
 
 async def _rank(
-    requests: Requests, profiles: Profiles, candidates: Candidates, bundle: Bundle, ranker: str, parts: Parts
+    requests: Requests, profiles: Profiles, candidates: Candidates, by: tuple[Bundle, str, SlateSettings], ranking: Ranking
 ) -> tuple[Candidates, Floats]:
     """What the first pass leaves of the candidates, and the ranker's probabilities of it."""
+    bundle, ranker, policy = by
     if not candidates.items.size:
         return candidates, np.zeros((*candidates.items.shape, len(Objective)), np.float32)
     batch = ranker_input(requests, profiles, bundle.items, candidates, N_HISTORY)
-    n_kept = n_shown(requests) * parts.slate.ranked_per_place
+    n_kept = n_shown(requests) * policy.ranked_per_place
     if ranker in bundle.preranks and (n_kept < candidates.items.shape[1]).any():
-        places = bundle.preranks[ranker].places(batch, n_kept)
+        genres = wanted_genres(profiles.history, bundle.items, requests.n_items, policy)
+        places = bundle.preranks[ranker].places(batch, n_kept, genres)
         candidates, batch = only(candidates, places), batch.at(places)
-    return candidates, await parts.ranking.predict(bundle.id, ranker, batch)
+    return candidates, await ranking.predict(bundle.id, ranker, batch)
 
 
 def n_shown(requests: Requests) -> Ints:

@@ -29,6 +29,7 @@ from recray.features.user import genre_preference
 from recray.features.vectorize import item_matrix, ranker_input
 from recray.pages.page import homepage
 from recray.pages.rows import View
+from recray.ranking.calibration import wanted_genres
 from recray.ranking.deep_kernel import CLIP
 from recray.ranking.prerank import only
 from recray.ranking.slate import slate, weigh
@@ -154,7 +155,8 @@ class Monolith:
         n_kept = n_shown(requests) * self.settings.slate.ranked_per_place
         if (n_kept < candidates.items.shape[1]).any():
             # The same first pass: a calibrated list looks far down, and what the pass leaves out is not there to be found.
-            places = self.bundle.preranks["deep"].places(batch, n_kept)
+            genres = wanted_genres(profiles.history, self.bundle.items, requests.n_items, self.settings.slate)
+            places = self.bundle.preranks["deep"].places(batch, n_kept, genres)
             candidates, batch = only(candidates, places), batch.at(places)
         n = int((batch.items[0] >= 0).sum())  # padding stands at the end
         given = (batch.user[0], batch.match[0, :n], batch.items[0, :n].astype(np.int64), batch.history[0].astype(np.int64))

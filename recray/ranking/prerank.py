@@ -13,8 +13,9 @@ from recray.features.compiled import compiled, held, inner_product
 from recray.features.items import Items
 from recray.features.vectorize import RankerInput, item_matrix
 from recray.features.views import width
+from recray.ranking.calibration import Genres, keep
 from recray.ranking.ranker import Ranker
-from recray.schema import NO_ITEM, Candidates, Floats, Ints, Objective
+from recray.schema import NO_ITEM, Candidates, Floats, Ints, Longs, Objective
 
 _AT_ONCE: Final = 64
 _RIDGE: Final = 1e-3
@@ -37,14 +38,15 @@ class Prerank:
         """From weights, over a catalogue."""
         return cls(held(match, np.float32), held(title, np.float32), held(item_matrix(items) @ title, np.float32))
 
-    def places(self, batch: RankerInput, n_kept: Ints) -> Ints:
-        """Places [B, W] int32 of the best n_kept[b] candidates of each request, in their order, padded with -1.
+    def places(self, batch: RankerInput, n_kept: Ints, genres: Genres | None = None) -> Ints:
+        """Places [B, W] int32 of the n_kept[b] candidates of each request that stay, in their order, padded with -1.
 
-        Of equal candidates the earlier are kept.
+        What is wanted of each genre stays, then the best; without `genres` the best. Of equal candidates the earlier stay.
         """
         places = np.full((len(batch.items), min(int(n_kept.max(initial=0)), batch.items.shape[1])), NO_ITEM, np.int32)
         given = held(batch.items, np.int32), held(batch.match, np.float32)
-        _best(given, (self.match, self.own), held(n_kept, np.int64), places)
+        none = np.zeros((len(self.own), 0), np.float32), np.zeros((len(batch.items), 0), np.float32)
+        _staying(given, (self.match, self.own), genres or none, held(n_kept, np.int64), places)
         return places
 
     def file(self) -> bytes:
@@ -105,27 +107,16 @@ def only(candidates: Candidates, places: Ints) -> Candidates:
 
 
 @compiled
-def _best(given: tuple[Ints, Floats], weights: tuple[Floats, Floats], n_kept: Ints, places: Ints) -> None:
+def _staying(given: tuple[Ints, Floats], weights: tuple[Floats, Floats], genres: Genres, n_kept: Longs, places: Ints) -> None:
     """As `Prerank.places`; a candidate's score depends on nothing but the candidate."""
     items, match = given
     weight, own = weights
-    scores = np.empty(items.shape[1], np.float32)
+    shares, wanted = genres
+    worst, kept = np.empty(items.shape[1], np.float32), np.empty(places.shape[1], np.int64)
     for row in range(len(items)):
         for place in range(items.shape[1]):
             item = items[row, place]
-            scores[place] = inner_product(match[row, place], weight) + own[item] if item >= 0 else -np.inf
-        n_there = np.count_nonzero(items[row] >= 0)
-        n = min(n_kept[row], n_there)
-        if n == 0:
-            continue
-        least = np.partition(scores, len(scores) - n)[len(scores) - n]
-        n_ties = n - np.count_nonzero(scores > least)
-        size = 0
-        for place in range(items.shape[1]):
-            if items[row, place] >= 0 and scores[place] >= least:
-                if scores[place] == least:
-                    n_ties -= 1
-                    if n_ties < 0:
-                        continue
-                places[row, size] = place
-                size += 1
+            worst[place] = -(inner_product(match[row, place], weight) + own[item]) if item >= 0 else np.inf
+        order = np.argsort(worst, kind="mergesort")[: np.count_nonzero(items[row] >= 0)]
+        size = keep(items[row][order], shares, wanted[row], kept[: n_kept[row]])
+        places[row, :size] = np.sort(order[kept[:size]])

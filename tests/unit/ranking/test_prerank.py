@@ -68,6 +68,31 @@ def test_of_equal_candidates_the_earlier_are_kept() -> None:
     assert even.places(batch, np.array([4])).tolist() == [[0, 1, 2, 3]]
 
 
+def test_what_is_wanted_of_each_genre_stays_and_then_the_best() -> None:
+    batch = examples(40, 9).inputs
+    prerank = distil(batch, Planted(bend=1.0), ITEMS)
+    wanted = np.random.default_rng(1).exponential(0.4, (40, ITEMS.genre_shares.shape[1])).astype(np.float32)
+    wanted[0], wanted[1] = 0, 100
+    kept = prerank.places(batch, np.full(40, 8), (ITEMS.genre_shares, wanted))
+    np.testing.assert_array_equal(kept[:2], prerank.places(batch, np.full(40, 8))[:2])
+    differs = 0
+    for row in range(40):
+        best: list[int] = []
+        for n in range(1, 25):  # places best first, by what one more lets in
+            own = prerank.places(batch.take(np.array([row])), np.array([n]))[0]
+            best += [int(place) for place in own if place >= 0 and place not in best]
+        left, stay = wanted[row].copy(), []
+        for place in best:
+            own_shares = ITEMS.genre_shares[batch.items[row, place]]
+            if len(stay) < 8 and ((own_shares > 0) & (left > 0)).any():
+                stay.append(place)
+                left -= own_shares
+        stay += [place for place in best if place not in stay][: 8 - len(stay)]
+        assert kept[row].tolist() == sorted(stay)
+        differs += sorted(stay) != sorted(best[:8])
+    assert differs > 10
+
+
 def test_a_request_keeps_the_same_alone_and_in_a_batch() -> None:
     batch = examples(20, 6).inputs
     prerank = distil(batch, Planted(bend=1.0), ITEMS)

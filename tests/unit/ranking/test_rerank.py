@@ -47,24 +47,30 @@ def test_dpp_adds_most_to_the_log_determinant_at_every_step() -> None:
         assert got == sorted(got, key=lambda title: -scores[0, numbers[0] == title][0])
 
 
-def test_calibration_takes_what_brings_the_genres_nearest_to_those_watched() -> None:
-    weight = 0.6
-    for seed in range(8):
+def test_calibration_takes_what_brings_the_genres_nearest_to_those_watched_and_exchanges_until_nothing_gains() -> None:
+    weight, exchanged = 0.9, 0
+    for seed in range(30):
         scores, numbers, history = batch(seed, 1)
         watched = genre_shares(history, ITEMS.genres)
-        order = sorted(range(30), key=lambda k: (-scores[0, k], numbers[0, k]))[: 6 * N]
-        scaled = (scores[0, order] - scores[0, order[-1]]) / (scores[0, order[0]] - scores[0, order[-1]])
+        order = sorted(range(30), key=lambda k: (-scores[0, k], numbers[0, k]))
+        part = (scores[0, order] - scores[0, order[-1]]) / (scores[0, order[0]] - scores[0, order[-1]])
+
+        def worth(chosen: list[int], order=order, numbers=numbers, watched=watched, part=part) -> float:
+            shown = ITEMS.genre_shares[numbers[0, order][chosen]].sum(axis=0, keepdims=True) / N
+            return float((1 - weight) * (part[chosen] ** 1.5).sum() - weight * miscalibration(watched, shown.astype(float))[0])
+
         chosen: list[int] = []
         for _ in range(N):
-
-            def gain(k: int, watched: np.ndarray = watched) -> float:
-                line = numbers[0, order][[*chosen, k]]  # noqa: B023  # called within the step
-                shown = ITEMS.genre_shares[line].sum(axis=0, keepdims=True) / N
-                return float((1 - weight) * scaled[k] - weight * miscalibration(watched, shown.astype(np.float64))[0])  # noqa: B023
-
-            chosen.append(max((k for k in range(len(order)) if k not in chosen), key=gain))
+            chosen.append(max((k for k in range(30) if k not in chosen), key=lambda k: worth([*chosen, k])))
+        for _ in range(N):
+            others = [[*(c for c in chosen if c != out), k] for out in chosen for k in range(30) if k not in chosen]
+            best = max(others, key=worth)
+            if worth(best) < worth(chosen) + 1e-5:
+                break
+            chosen, exchanged = best, exchanged + 1
         got = shown("calibration", weight, scores, numbers, history)[0]
         assert got.tolist() == numbers[0, order][sorted(chosen)].tolist()
+    assert exchanged
 
 
 def test_more_weight_buys_more_of_what_each_method_is_for() -> None:

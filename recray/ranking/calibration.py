@@ -1,0 +1,187 @@
+"""Lists in the viewer's own mix of genres [Steck2018]: what is watched of each, which candidates stay for it, what is chosen.
+
+A title counts for its genres in equal shares that sum to 1; a list is `n` titles, and what it shows of a genre is a sum of
+shares.
+"""
+
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from recray.features.compiled import compiled, held
+from recray.features.items import Items
+from recray.schema import Floats, Ints, Longs
+from recray.settings import SlateSettings
+
+_SMOOTHING: Final = np.float32(0.01)
+"""Share of the watched distribution mixed into the shown one, so that what is not shown costs a finite amount [Steck2018]."""
+_OFFERED: Final = np.float32(2)
+"""Titles of a genre that stay to be chosen from, for each that a list of the viewer's own mix would show."""
+_LEAST: Final = np.float32(1e-5)
+"""An exchange has to gain more: float32 tells no smaller difference of two sums."""
+
+Genres: TypeAlias = tuple[Floats, Floats]
+"""Shares of titles [n_items, n_genres]; of each viewer [B, n_genres], how many titles of each genre are wanted."""
+
+
+def watched_genres(history: Ints, items: Items) -> Floats:
+    """Distribution over genres [B, n_genres] float32 of the titles watched [B, H]; zeros where nothing tells."""
+    known = (history >= 0) & (history < items.n)
+    share = np.zeros((len(history), items.genre_shares.shape[1]), np.float32)
+    for row in range(len(history)):  # row by row: a sum must not depend on the batch that it is taken in
+        share[row] = items.genre_shares[history[row][known[row]]].sum(axis=0)
+    return held(share / np.maximum(share.sum(axis=1, keepdims=True), np.float32(1e-9)), np.float32)
+
+
+def wanted_genres(history: Ints, items: Items, n: Ints, settings: SlateSettings) -> Genres | None:
+    """What lists of n[b] titles want to choose from; None where no list is calibrated."""
+    if settings.diversity_by != "calibration" or settings.diversity == 0:
+        return None
+    wanted = watched_genres(history, items) * (_OFFERED * n.astype(np.float32))[:, None]
+    return held(items.genre_shares, np.float32), held(wanted, np.float32)
+
+
+@compiled
+def keep(titles: Ints, shares: Floats, wanted: Floats, places: Longs) -> int:
+    """Fill `places` with places among `titles`, which stand best first: what is wanted of each genre, then the best.
+
+    They are in order; returns how many there are, less than len(places) where there are fewer titles. A title is taken
+    while one of its genres is wanted, and counts for all of them.
+    """
+    n = min(len(places), len(titles))
+    taken, left = np.zeros(len(titles), np.bool_), wanted.copy()
+    n_taken, n_wanted = 0, np.count_nonzero(left > 0)
+    for place in range(len(titles)):
+        if n_wanted == 0 or n_taken == n:
+            break
+        own = shares[titles[place]]
+        for genre in range(len(left)):
+            if own[genre] > 0 and left[genre] > 0:
+                taken[place] = True
+        if taken[place]:
+            n_taken += 1
+            for genre in range(len(left)):
+                n_wanted -= left[genre] > 0 and left[genre] <= own[genre]
+                left[genre] -= own[genre]
+    size = 0
+    for place in range(len(titles)):
+        if not taken[place] and n_taken < n:
+            taken[place] = True
+            n_taken += 1
+        if taken[place]:
+            places[size] = place
+            size += 1
+    return size
+
+
+@compiled
+def calibrated(
+    order: Longs, scores: Floats, about: tuple[Ints, Floats, Floats], n_shown: Longs, how: tuple[Any, int], chosen: Longs
+) -> None:
+    """Scores less the divergence of the genres of the list from those watched [Steck2018], greedily, then by exchanges.
+
+    Departs from the paper in that a list is measured at its final length from the first title on; that one title is
+    exchanged for another while that gains; that a score is worth its share of the best one to the power of 1.5, which is
+    nearer to how chances to be the next title fall than the score itself; and that what was chosen is shown by score: the
+    genres of a list do not depend on its order, and its first places are worth most.
+    """
+    numbers, shares, taste = about
+    weight, per_place = how
+    most = per_place * chosen.shape[1]
+    worth, nearer, places = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.int64)
+    for row in range(len(order)):
+        among = places[: per_place * n_shown[row]]
+        size = _pool((order[row], scores[row]), numbers[row], (shares, taste[row] * (_OFFERED * n_shown[row])), among, worth)
+        title = numbers[row][order[row][places[:size]]]
+        worth[:size] *= np.float32(1) - weight
+        nearer[:size] = np.inf
+        taken, shown = np.zeros(size, np.bool_), np.zeros(shares.shape[1], np.float32)
+        n = min(n_shown[row], size)
+        for _ in range(n):
+            best, gain = -1, np.float32(-np.inf)
+            for place in range(size):
+                # What a title adds only falls as others are taken: what it added last is a bound that spares most of the work.
+                if not taken[place] and worth[place] + weight * nearer[place] > gain:
+                    nearer[place] = _nearer(taste[row], shown, shares[title[place]], np.float32(n))
+                    if worth[place] + weight * nearer[place] > gain:
+                        best, gain = place, worth[place] + weight * nearer[place]
+            taken[best] = True
+            shown += shares[title[best]]
+        _exchange((worth, nearer), title, (shares, taste[row]), (weight, n), shown, taken)
+        at = 0
+        for place in range(size):
+            if taken[place]:
+                chosen[row, at] = places[place]
+                at += 1
+
+
+@compiled
+def _pool(scored: tuple[Any, Any], numbers: Any, genres: tuple[Floats, Any], places: Any, worth: Any) -> int:
+    """Fill `places` with places in the order of one request to choose among, and `worth` with what each is worth, 0..1."""
+    order, scores = scored
+    size = 0
+    while size < len(order) and scores[order[size]] > -np.inf:
+        size += 1
+    if size == 0:
+        return size
+    high, low = scores[order[0]], min(scores[order[size - 1]], np.float32(0))
+    size = keep(numbers[order[:size]], genres[0], genres[1], places)
+    for at in range(size):
+        part = (scores[order[places[at]]] - low) / max(high - low, np.float32(1e-12))
+        worth[at] = part * np.sqrt(part)
+    return size
+
+
+@compiled
+def _exchange(
+    worths: tuple[Floats, Floats], title: Ints, genres: Genres, how: tuple[Any, int], shown: Floats, taken: Any
+) -> None:
+    """Take the exchange of one title that gains most while one gains; at most as many as there are places in the list."""
+    worth, gain = worths
+    shares, taste = genres
+    weight, n_taken = how
+    n = np.float32(n_taken)
+    for _ in range(n_taken):
+        for place in range(len(title)):
+            if not taken[place]:
+                gain[place] = worth[place] + weight * _nearer(taste, shown, shares[title[place]], n)
+        leaves, comes, most = -1, -1, _LEAST
+        for out in range(len(title)):
+            if not taken[out]:
+                continue
+            mine = shares[title[out]]
+            without = np.maximum(shown - mine, np.float32(0))
+            lost = worth[out] + weight * _nearer(taste, without, mine, n)
+            # Without it a title adds at most this much more, where all of it is of the same genres: spares most of the work.
+            more = weight * (_whole(taste, without, mine, n) - _whole(taste, shown, mine, n))
+            for place in range(len(title)):
+                if not taken[place] and gain[place] + more > lost + most:
+                    own = worth[place] + weight * _nearer(taste, without, shares[title[place]], n)
+                    if own - lost > most:
+                        leaves, comes, most = out, place, own - lost
+        if leaves < 0:
+            break
+        taken[leaves], taken[comes] = False, True
+        shown += shares[title[comes]] - shares[title[leaves]]
+
+
+@compiled
+def _nearer(taste: Any, shown: Any, own: Any, n: Any) -> Any:
+    """How much of its divergence from the taste a list of n titles loses by one title's own genres; 0 without a taste."""
+    total = np.float32(0)
+    for genre in range(len(taste)):
+        if taste[genre] > 0 and own[genre] > 0:
+            floor = _SMOOTHING * taste[genre] * n / (np.float32(1) - _SMOOTHING)
+            total += taste[genre] * np.log((shown[genre] + own[genre] + floor) / (shown[genre] + floor))
+    return total
+
+
+@compiled
+def _whole(taste: Any, shown: Any, own: Any, n: Any) -> Any:
+    """As `_nearer`, of a title that counts as one for each of those genres."""
+    total = np.float32(0)
+    for genre in range(len(taste)):
+        if taste[genre] > 0 and own[genre] > 0:
+            floor = _SMOOTHING * taste[genre] * n / (np.float32(1) - _SMOOTHING)
+            total += taste[genre] * np.log((shown[genre] + np.float32(1) + floor) / (shown[genre] + floor))
+    return total
