@@ -45,14 +45,15 @@ class Judged:
 class Held:
     """`Parts` over one bundle and one batch of replayed profiles, all in this process.
 
-    Candidates are made once and ranked once by each ranker: neither depends on how scores become a slate.
+    Candidates are made once, and what a first pass leaves of them is ranked once by each ranker: different slates may leave
+    the same.
     """
 
     bundle: Bundle
     known: Profiles
     settings: Settings
     once: list[Candidates] = field(default_factory=list)
-    ranked: dict[str, Floats] = field(default_factory=dict)
+    ranked: dict[tuple[str, bytes], Floats] = field(default_factory=dict)
 
     def parts(self) -> Parts:
         """Everything that a request needs, without a limit to its time."""
@@ -74,9 +75,10 @@ class Held:
         return self.once[0]
 
     async def predict(self, bundle_id: str, ranker: str, batch: Any) -> Floats:
-        if ranker not in self.ranked:
-            self.ranked[ranker] = self.bundle.rankers[ranker].predict(batch)
-        return self.ranked[ranker]
+        asked_for = ranker, batch.items.tobytes()
+        if asked_for not in self.ranked:
+            self.ranked[asked_for] = self.bundle.rankers[ranker].predict(batch)
+        return self.ranked[asked_for]
 
 
 def unrestricted(items: Items) -> Items:
