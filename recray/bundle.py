@@ -3,6 +3,7 @@
 The registry keeps the files, their format version and their digests; this module knows what they mean.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,16 @@ class Bundle:
         """
         pays = asked not in RANKERS or asked in self.manifest.get("paying", RANKERS)
         return asked if asked and pays else str(self.manifest.get("chosen", DEFAULT_RANKER))
+
+    def ordered_by(self, ranker: str) -> "Bundle":
+        """This bundle as if training had chosen one of its rankers.
+
+        Raises:
+            ModelError: it has no such ranker.
+        """
+        if ranker not in self.rankers:
+            raise ModelError(f"bundle {self.id} has no ranker {ranker!r}; expected one of {', '.join(self.rankers)}")
+        return dataclasses.replace(self, manifest=self.manifest | {"chosen": ranker})
 
 
 def to_bytes(

@@ -42,6 +42,7 @@ def register_curves(group: typer.Typer) -> None:
         data: Annotated[str, typer.Option("--data", help="Name of the data set in the lake.")] = "ml-1m",
         bundle: Annotated[str, typer.Option(help="A bundle's id, or an alias.")] = "champion",
         vary: Annotated[Varied, typer.Option(help="How a set is chosen, or what scores are made of.")] = Varied.RERANKING,
+        ranker: Annotated[str | None, typer.Option(help="Whose lists; default: of the ranker that training chose.")] = None,
         scale: ScaleName = None,
         settings: SettingsFile = None,
         home: Home = None,
@@ -60,8 +61,9 @@ def register_curves(group: typer.Typer) -> None:
         at = datetime.now(UTC)
         with step(f"curves of {bundle} on {data}") as say:
             there = replayed(chosen, data, bundle, say)
+            asked = there.bundle.ordered_by(ranker) if ranker else there.bundle
             measured = {Varied.RERANKING: reranked, Varied.WEIGHTS: weighed}[vary]
-            facts = measured(there.bundle, there.moments, settings_of(there.history.profiles), chosen, say)
+            facts = measured(asked, there.moments, settings_of(there.history.profiles), chosen, say)
         show(facts, vary)
         write_json(json, facts | {"data": data} | provenance(at))
 

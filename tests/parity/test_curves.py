@@ -1,7 +1,5 @@
 """Points of the curves are what the request path answers under those settings."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -27,7 +25,7 @@ def replayed(world: BundleWorld) -> list[Moment]:
 
 def by_trees(world: BundleWorld) -> Bundle:
     """The bundle with its tree ranker chosen: of so few examples the deep one learns next to nothing, and may hit nothing."""
-    return replace(world.bundle, manifest=world.bundle.manifest | {"chosen": "boosted"})
+    return world.bundle.ordered_by("boosted")
 
 
 def test_curves_start_where_the_bundle_is_judged_and_fall_towards_what_each_method_is_for(world: BundleWorld) -> None:
@@ -47,6 +45,11 @@ def test_curves_start_where_the_bundle_is_judged_and_fall_towards_what_each_meth
         assert points[method, 0.7]["diversity"] > points[method, 0.05]["diversity"]
     halves = [facts["points"][0][half]["ndcg"] for half in ("first_half", "second_half")]
     assert np.mean(halves) == pytest.approx(plain["ndcg"], abs=1e-6)
+    calibrated = {"slate": {"diversity": 0.5, "diversity_by": "calibration"}}
+    settings = resolve({"home": str(world.settings.home), "scale": "smoke", **calibrated})
+    alone = judge(bundle, asked, world.profiles, settings)["boosted"].figures
+    # A first pass leaves other candidates for another slate: what was ranked for one must not be taken for the other's.
+    assert points["calibration", 0.5]["ndcg"] == pytest.approx(alone["ndcg@10"], abs=1e-6)
     assert said == [f"asked {len(asked)} requests at {len(points)} points"]
 
 
