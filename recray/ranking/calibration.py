@@ -16,7 +16,7 @@ from recray.settings import SlateSettings
 _SMOOTHING: Final = np.float32(0.01)
 """Share of the watched distribution mixed into the shown one, so that what is not shown costs a finite amount [Steck2018]."""
 _OFFERED: Final = np.float32(2)
-"""Titles of a genre that stay to be chosen from, for each that a list of the viewer's own mix would show."""
+"""Titles of a genre that are there to be chosen from, for each that a list of the viewer's own mix would show."""
 _LEAST: Final = np.float32(1e-5)
 """An exchange has to gain more: float32 tells no smaller difference of two sums."""
 
@@ -41,36 +41,33 @@ def wanted_genres(history: Ints, items: Items, n: Ints, settings: SlateSettings)
     return held(items.genre_shares, np.float32), held(wanted, np.float32)
 
 
-@compiled
-def keep(titles: Ints, shares: Floats, wanted: Floats, places: Longs) -> int:
-    """Fill `places` with places among `titles`, which stand best first: what is wanted of each genre, then the best.
+def n_most(n_best: Ints | Longs, wanted: Floats) -> Longs:
+    """How many titles `keep` leaves at most [B]: the best, and as many more as are wanted of all genres together."""
+    return n_best + np.ceil(wanted.sum(axis=1) - np.float32(1e-3)).astype(np.int64)
 
-    They are in order; returns how many there are, less than len(places) where there are fewer titles. A title is taken
-    while one of its genres is wanted, and counts for all of them.
+
+@compiled
+def keep(titles: Ints, shares: Floats, wanted: Floats, n_best: int, places: Longs) -> int:
+    """Fill `places` with places among `titles`, which stand best first: the first n_best, then what they lack of genres.
+
+    Returns how many there are. What is wanted of a genre is taken where it comes first, until it is there or `places` is
+    full; a title counts for all its genres.
     """
-    n = min(len(places), len(titles))
-    taken, left = np.zeros(len(titles), np.bool_), wanted.copy()
-    n_taken, n_wanted = 0, np.count_nonzero(left > 0)
+    left = wanted.copy()
+    size, n_wanted = 0, np.count_nonzero(left > 0)
     for place in range(len(titles)):
-        if n_wanted == 0 or n_taken == n:
+        if size == len(places) or (place >= n_best and n_wanted == 0):
             break
         own = shares[titles[place]]
+        stays = place < n_best
         for genre in range(len(left)):
-            if own[genre] > 0 and left[genre] > 0:
-                taken[place] = True
-        if taken[place]:
-            n_taken += 1
+            stays |= own[genre] > 0 and left[genre] > 0
+        if stays:
+            places[size] = place
+            size += 1
             for genre in range(len(left)):
                 n_wanted -= left[genre] > 0 and left[genre] <= own[genre]
                 left[genre] -= own[genre]
-    size = 0
-    for place in range(len(titles)):
-        if not taken[place] and n_taken < n:
-            taken[place] = True
-            n_taken += 1
-        if taken[place]:
-            places[size] = place
-            size += 1
     return size
 
 
@@ -87,11 +84,13 @@ def calibrated(
     """
     numbers, shares, taste = about
     weight, per_place = how
-    most = per_place * chosen.shape[1]
+    all_wanted = taste * (_OFFERED * n_shown.astype(np.float32)).reshape(-1, 1)
+    most = (per_place + int(_OFFERED)) * chosen.shape[1]
     worth, nearer, places = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.int64)
     for row in range(len(order)):
-        among = places[: per_place * n_shown[row]]
-        size = _pool((order[row], scores[row]), numbers[row], (shares, taste[row] * (_OFFERED * n_shown[row])), among, worth)
+        wanted = all_wanted[row]
+        among = places[: per_place * n_shown[row] + int(np.ceil(wanted.sum() - np.float32(1e-3)))]
+        size = _pool((order[row], scores[row]), numbers[row], (shares, wanted), per_place * n_shown[row], among, worth)
         title = numbers[row][order[row][places[:size]]]
         worth[:size] *= np.float32(1) - weight
         nearer[:size] = np.inf
@@ -116,7 +115,7 @@ def calibrated(
 
 
 @compiled
-def _pool(scored: tuple[Any, Any], numbers: Any, genres: tuple[Floats, Any], places: Any, worth: Any) -> int:
+def _pool(scored: tuple[Any, Any], numbers: Any, genres: tuple[Floats, Any], n_best: int, places: Any, worth: Any) -> int:
     """Fill `places` with places in the order of one request to choose among, and `worth` with what each is worth, 0..1."""
     order, scores = scored
     size = 0
@@ -125,7 +124,7 @@ def _pool(scored: tuple[Any, Any], numbers: Any, genres: tuple[Floats, Any], pla
     if size == 0:
         return size
     high, low = scores[order[0]], min(scores[order[size - 1]], np.float32(0))
-    size = keep(numbers[order[:size]], genres[0], genres[1], places)
+    size = keep(numbers[order[:size]], genres[0], genres[1], n_best, places)
     for at in range(size):
         part = (scores[order[places[at]]] - low) / max(high - low, np.float32(1e-12))
         worth[at] = part * np.sqrt(part)

@@ -13,7 +13,7 @@ from recray.features.compiled import compiled, held, inner_product
 from recray.features.items import Items
 from recray.features.vectorize import RankerInput, item_matrix
 from recray.features.views import width
-from recray.ranking.calibration import Genres, keep
+from recray.ranking.calibration import Genres, keep, n_most
 from recray.ranking.ranker import Ranker
 from recray.schema import NO_ITEM, Candidates, Floats, Ints, Longs, Objective
 
@@ -39,14 +39,15 @@ class Prerank:
         return cls(held(match, np.float32), held(title, np.float32), held(item_matrix(items) @ title, np.float32))
 
     def places(self, batch: RankerInput, n_kept: Ints, genres: Genres | None = None) -> Ints:
-        """Places [B, W] int32 of the n_kept[b] candidates of each request that stay, in their order, padded with -1.
+        """Places [B, W] int32 of the candidates of each request that stay, in their order, padded with -1.
 
-        What is wanted of each genre stays, then the best; without `genres` the best. Of equal candidates the earlier stay.
+        The best n_kept[b] stay, and what they lack of the genres that are wanted. Of equal candidates the earlier stay.
         """
-        places = np.full((len(batch.items), min(int(n_kept.max(initial=0)), batch.items.shape[1])), NO_ITEM, np.int32)
+        shares, wanted = genres or (np.zeros((len(self.own), 0), np.float32), np.zeros((len(batch.items), 0), np.float32))
+        most = n_most(n_kept, wanted)
+        places = np.full((len(batch.items), min(int(most.max(initial=0)), batch.items.shape[1])), NO_ITEM, np.int32)
         given = held(batch.items, np.int32), held(batch.match, np.float32)
-        none = np.zeros((len(self.own), 0), np.float32), np.zeros((len(batch.items), 0), np.float32)
-        _staying(given, (self.match, self.own), genres or none, held(n_kept, np.int64), places)
+        _staying(given, (self.match, self.own), (shares, wanted), (held(n_kept, np.int64), held(most, np.int64)), places)
         return places
 
     def file(self) -> bytes:
@@ -107,16 +108,19 @@ def only(candidates: Candidates, places: Ints) -> Candidates:
 
 
 @compiled
-def _staying(given: tuple[Ints, Floats], weights: tuple[Floats, Floats], genres: Genres, n_kept: Longs, places: Ints) -> None:
+def _staying(
+    given: tuple[Ints, Floats], weights: tuple[Floats, Floats], genres: Genres, n: tuple[Longs, Longs], places: Ints
+) -> None:
     """As `Prerank.places`; a candidate's score depends on nothing but the candidate."""
     items, match = given
     weight, own = weights
     shares, wanted = genres
+    n_best, most = n
     worst, kept = np.empty(items.shape[1], np.float32), np.empty(places.shape[1], np.int64)
     for row in range(len(items)):
         for place in range(items.shape[1]):
             item = items[row, place]
             worst[place] = -(inner_product(match[row, place], weight) + own[item]) if item >= 0 else np.inf
         order = np.argsort(worst, kind="mergesort")[: np.count_nonzero(items[row] >= 0)]
-        size = keep(items[row][order], shares, wanted[row], kept[: n_kept[row]])
+        size = keep(items[row][order], shares, wanted[row], n_best[row], kept[: most[row]])
         places[row, :size] = np.sort(order[kept[:size]])
