@@ -31,7 +31,7 @@ Method = Literal["mmr", "dpp", "calibration"]
 STRENGTHS: Final[Mapping[Method, Sequence[float]]] = {
     "mmr": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
     "dpp": (0.05, 0.1, 0.2, 0.3, 0.5, 0.7),
-    "calibration": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9),
+    "calibration": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.52, 0.6, 0.7, 0.9),
 }
 PROTOCOL: Final = (
     "Replayed requests of the bundle's last period, evenly over time, their state folded from what was before; the target is "
