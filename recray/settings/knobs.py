@@ -122,7 +122,7 @@ class SlateSettings(Knobs):
     `weights` say what a start, a completion, a dislike and an hour of `watch_time` are worth; lists are by the worth that
     showing a title is expected to have, so a weight is the business's own statement of value and no coefficient to be tuned.
     `diversity` is what scores give up for unlike titles (`mmr`, `dpp`) or for the viewer's own mix of genres (`calibration`).
-    `ranked_per_place`: candidates that a first pass leaves to the ranker for each title shown.
+    `ranked_per_place`: candidates that a first pass leaves to the ranker for each title shown; for calibration up to two more.
     """
 
     weights: dict[str, float] = Field({"start": 1.0, "completion": 0.3, "dislike": -0.3})
