@@ -41,9 +41,13 @@ def wanted_genres(history: Ints, items: Items, n: Ints, settings: SlateSettings)
     return held(items.genre_shares, np.float32), held(wanted, np.float32)
 
 
-def n_most(n_best: Ints | Longs, wanted: Floats) -> Longs:
+@compiled
+def n_most(n_best: Longs, wanted: Floats) -> Longs:
     """How many titles `keep` leaves at most [B]: the best, and as many more as are wanted of all genres together."""
-    return n_best + np.ceil(wanted.sum(axis=1) - np.float32(1e-3)).astype(np.int64)
+    most = n_best.copy()
+    for row in range(len(most)):
+        most[row] += np.int64(np.ceil(wanted[row].sum() - np.float32(1e-3)))  # a sum of shares may be off by rounding
+    return most
 
 
 @compiled
@@ -85,12 +89,13 @@ def calibrated(
     numbers, shares, taste = about
     weight, per_place = how
     all_wanted = taste * (_OFFERED * n_shown.astype(np.float32)).reshape(-1, 1)
-    most = (per_place + int(_OFFERED)) * chosen.shape[1]
-    worth, nearer, places = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.int64)
+    n_best = per_place * n_shown
+    most = n_most(n_best, all_wanted)
+    size = most.max() if len(most) else 0
+    worth, nearer, places = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.int64)
     for row in range(len(order)):
-        wanted = all_wanted[row]
-        among = places[: per_place * n_shown[row] + int(np.ceil(wanted.sum() - np.float32(1e-3)))]
-        size = _pool((order[row], scores[row]), numbers[row], (shares, wanted), per_place * n_shown[row], among, worth)
+        among = places[: most[row]]
+        size = _pool((order[row], scores[row]), numbers[row], (shares, all_wanted[row]), n_best[row], among, worth)
         title = numbers[row][order[row][places[:size]]]
         worth[:size] *= np.float32(1) - weight
         nearer[:size] = np.inf

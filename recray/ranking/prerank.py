@@ -44,10 +44,11 @@ class Prerank:
         The best n_kept[b] stay, and what they lack of the genres that are wanted. Of equal candidates the earlier stay.
         """
         shares, wanted = genres or (np.zeros((len(self.own), 0), np.float32), np.zeros((len(batch.items), 0), np.float32))
-        most = n_most(n_kept, wanted)
+        n_best = held(n_kept, np.int64)
+        most = n_most(n_best, wanted)
         places = np.full((len(batch.items), min(int(most.max(initial=0)), batch.items.shape[1])), NO_ITEM, np.int32)
         given = held(batch.items, np.int32), held(batch.match, np.float32)
-        _staying(given, (self.match, self.own), (shares, wanted), (held(n_kept, np.int64), held(most, np.int64)), places)
+        _staying(given, (self.match, self.own), (shares, wanted), (n_best, most), places)
         return places
 
     def file(self) -> bytes:
