@@ -39,7 +39,7 @@ class Prerank:
         return cls(held(match, np.float32), held(title, np.float32), held(item_matrix(items) @ title, np.float32))
 
     def places(self, batch: RankerInput, n_kept: Ints, genres: Genres | None = None) -> Ints:
-        """Places [B, W] int32 of the candidates of each request that stay, in their order, padded with -1.
+        """Places [B, W] int32 of the candidates of each request that stay, in their order, padded with -1 to the longest.
 
         The best n_kept[b] stay, and what they lack of the genres that are wanted. Of equal candidates the earlier stay.
         """
@@ -49,7 +49,7 @@ class Prerank:
         places = np.full((len(batch.items), min(int(most.max(initial=0)), batch.items.shape[1])), NO_ITEM, np.int32)
         given = held(batch.items, np.int32), held(batch.match, np.float32)
         _staying(given, (self.match, self.own), (shares, wanted), (n_best, most), places)
-        return places
+        return places[:, : int((places >= 0).sum(axis=1).max(initial=0))]
 
     def file(self) -> bytes:
         """The weights, to be restored over any catalogue."""

@@ -89,6 +89,7 @@ def test_the_best_stay_and_what_they_lack_of_the_genres_that_are_wanted() -> Non
         assert kept[row][kept[row] >= 0].tolist() == sorted(stay)
         n_more += len(stay) - 4
     assert n_more > 20
+    assert (kept >= 0).any(axis=0).all()
     assert np.count_nonzero(kept[0] >= 0) == 4
 
 
