@@ -26,11 +26,17 @@ Genres: TypeAlias = tuple[Floats, Floats]
 
 def watched_genres(history: Ints, items: Items) -> Floats:
     """Distribution over genres [B, n_genres] float32 of the titles watched [B, H]; zeros where nothing tells."""
-    known = (history >= 0) & (history < items.n)
     share = np.zeros((len(history), items.genre_shares.shape[1]), np.float32)
-    for row in range(len(history)):  # row by row: a sum must not depend on the batch that it is taken in
-        share[row] = items.genre_shares[history[row][known[row]]].sum(axis=0)
+    _sum_shares(held(history, np.int32), held(items.genre_shares, np.float32), share)
     return held(share / np.maximum(share.sum(axis=1, keepdims=True), np.float32(1e-9)), np.float32)
+
+
+@compiled
+def _sum_shares(history: Ints, shares: Floats, sums: Floats) -> None:
+    for row in range(len(history)):
+        for title in history[row]:
+            if 0 <= title < len(shares):
+                sums[row] += shares[title]
 
 
 def wanted_genres(history: Ints, items: Items, n: Ints, settings: SlateSettings) -> Genres | None:
@@ -156,8 +162,9 @@ def _exchange(
             mine = shares[title[out]]
             without = np.maximum(shown - mine, np.float32(0))
             lost = worth[out] + weight * _nearer(taste, without, mine, n)
-            # Without it a title adds at most this much more, where all of it is of the same genres: spares most of the work.
-            more = weight * (_whole(taste, without, mine, n) - _whole(taste, shown, mine, n))
+            # Without it a title adds at most this much more, as if it were whole of each genre: spares much of the work.
+            whole = np.ceil(mine)
+            more = weight * (_nearer(taste, without, whole, n) - _nearer(taste, shown, whole, n))
             for place in range(len(title)):
                 if not taken[place] and gain[place] + more > lost + most:
                     own = worth[place] + weight * _nearer(taste, without, shares[title[place]], n)
@@ -177,15 +184,4 @@ def _nearer(taste: Any, shown: Any, own: Any, n: Any) -> Any:
         if taste[genre] > 0 and own[genre] > 0:
             floor = _SMOOTHING * taste[genre] * n / (np.float32(1) - _SMOOTHING)
             total += taste[genre] * np.log((shown[genre] + own[genre] + floor) / (shown[genre] + floor))
-    return total
-
-
-@compiled
-def _whole(taste: Any, shown: Any, own: Any, n: Any) -> Any:
-    """As `_nearer`, of a title that counts as one for each of those genres."""
-    total = np.float32(0)
-    for genre in range(len(taste)):
-        if taste[genre] > 0 and own[genre] > 0:
-            floor = _SMOOTHING * taste[genre] * n / (np.float32(1) - _SMOOTHING)
-            total += taste[genre] * np.log((shown[genre] + np.float32(1) + floor) / (shown[genre] + floor))
     return total
