@@ -27,7 +27,7 @@ from recray.guard import Guard
 from recray.pages.answer import Answer
 from recray.pages.page import homepage
 from recray.pages.rows import View
-from recray.ranking.calibration import wanted_genres
+from recray.ranking.calibration import own_mix, wanted_genres
 from recray.ranking.prerank import only
 from recray.ranking.slate import Slates, slate, weigh
 from recray.ranking.unranked import by_source, by_union
@@ -166,11 +166,12 @@ async def _answer(
     run.degraded += candidates.degraded
     order = bundle.order(arm.ranker)
     policy = SlateSettings.model_validate(merge(parts.slate.model_dump(), arm.slate)) if arm.slate else parts.slate
+    mix = own_mix(profiles, bundle.items)
     if order in RANKERS:
         candidates, p = await run.stage(
             "rank",
             parts.guards[f"rank:{order}"],
-            lambda: _rank(requests, profiles, candidates, (bundle, order, policy), parts.ranking),
+            lambda: _rank(requests, profiles, candidates, (bundle, order, policy), mix, parts.ranking),
             lambda: (candidates, by_union(candidates)),
         )
     else:
@@ -181,7 +182,7 @@ async def _answer(
     scores = weigh(p, bundle.items, candidates.items, policy)
     listed = np.where(_only_resumed(candidates), -np.inf, scores).astype(np.float32)
     about = candidates.items, bundle.items, requests.n_items, policy, requests.ids
-    slates = slate(listed, *about, history=profiles.history)
+    slates = slate(listed, *about, mix=mix)
     run.took_ms["slate"] = (parts.timer() - began) * 1_000
     began = parts.timer()
     liked = genre_preference(profiles, bundle.items, requests.now_s)
@@ -193,7 +194,12 @@ async def _answer(
 
 
 async def _rank(
-    requests: Requests, profiles: Profiles, candidates: Candidates, by: tuple[Bundle, str, SlateSettings], ranking: Ranking
+    requests: Requests,
+    profiles: Profiles,
+    candidates: Candidates,
+    by: tuple[Bundle, str, SlateSettings],
+    mix: Floats,
+    ranking: Ranking,
 ) -> tuple[Candidates, Floats]:
     """What the first pass leaves of the candidates, and the ranker's probabilities of it."""
     bundle, ranker, policy = by
@@ -202,7 +208,7 @@ async def _rank(
     batch = ranker_input(requests, profiles, bundle.items, candidates, N_HISTORY)
     n_kept = n_shown(requests) * policy.ranked_per_place
     if ranker in bundle.preranks and (n_kept < candidates.items.shape[1]).any():
-        genres = wanted_genres(profiles.history, bundle.items, requests.n_items, policy)
+        genres = wanted_genres(mix, bundle.items, requests.n_items, policy)
         places = bundle.preranks[ranker].places(batch, n_kept, genres)
         candidates, batch = only(candidates, places), batch.at(places)
     return candidates, await ranking.predict(bundle.id, ranker, batch)

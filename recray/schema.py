@@ -163,13 +163,7 @@ FOLLOWS: Final = pa.schema(
         pa.field("followed_at", _UTC),
     ]
 )
-TABLES: Final = {
-    "titles": TITLES,
-    "availability": AVAILABILITY,
-    "profiles": PROFILES,
-    "events": EVENTS,
-    "follows": FOLLOWS,
-}
+TABLES: Final = {"titles": TITLES, "availability": AVAILABILITY, "profiles": PROFILES, "events": EVENTS, "follows": FOLLOWS}
 AGE_GROUPS: Final = ("under-18", "18-24", "25-34", "35-44", "45-49", "50-55", "56-plus")
 
 
@@ -186,13 +180,14 @@ class ProfileKey:
 
 @dataclass(slots=True, frozen=True)
 class ProfileSettings:
-    """What a viewer or the operator set for a profile; absent values are None."""
+    """What a viewer or the operator set for a profile; absent values are None, `genres` are those that the viewer picked."""
 
     country: str | None = None
     language: str | None = None
     age_group: str | None = None
     maturity_limit: int | None = None
     consent: bool = True
+    genres: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)

@@ -29,7 +29,7 @@ from recray.features.user import genre_preference
 from recray.features.vectorize import item_matrix, ranker_input
 from recray.pages.page import homepage
 from recray.pages.rows import View
-from recray.ranking.calibration import wanted_genres
+from recray.ranking.calibration import own_mix, wanted_genres
 from recray.ranking.deep_kernel import CLIP
 from recray.ranking.prerank import only
 from recray.ranking.slate import slate, weigh
@@ -130,12 +130,13 @@ class Monolith:
         stage = CandidateStage(items, self.bundle.text, self.bundle.sources, self.settings.sources)
         candidates = stage.generate(requests, profiles)
         n_candidates = int((candidates.items >= 0).sum())
-        candidates, p = self._ranked(requests, profiles, candidates)
+        mix = own_mix(profiles, items)
+        candidates, p = self._ranked(requests, profiles, candidates, mix)
         scores = weigh(p, items, candidates.items, policy)
         resumed = candidates.ranks[:, :, candidates.sources.index("resume")] > 0
         listed = np.where(resumed & ((candidates.ranks > 0).sum(axis=2) == 1), -np.inf, scores).astype(np.float32)
         about = candidates.items, items, requests.n_items, policy, requests.ids
-        chosen = slate(listed, *about, history=profiles.history).positions[0]
+        chosen = slate(listed, *about, mix=mix).positions[0]
         places = chosen[chosen >= 0].astype(np.int64)
         body: dict[str, Any] = {"recommendation_id": requests.ids[0], "n_candidates": n_candidates}
         if asked.page != word(Page.HOMEPAGE):
@@ -150,12 +151,12 @@ class Monolith:
         ]
         return msgspec.json.encode(body | {"rows": rows})
 
-    def _ranked(self, requests: Requests, profiles: Profiles, candidates: Candidates) -> tuple[Candidates, Floats]:
+    def _ranked(self, requests: Requests, profiles: Profiles, candidates: Candidates, mix: Floats) -> tuple[Candidates, Floats]:
         batch = ranker_input(requests, profiles, self.bundle.items, candidates, N_HISTORY)
         n_kept = n_shown(requests) * self.settings.slate.ranked_per_place
         if (n_kept < candidates.items.shape[1]).any():
             # The same first pass: a calibrated list looks far down, and what the pass leaves out is not there to be found.
-            genres = wanted_genres(profiles.history, self.bundle.items, requests.n_items, self.settings.slate)
+            genres = wanted_genres(mix, self.bundle.items, requests.n_items, self.settings.slate)
             places = self.bundle.preranks["deep"].places(batch, n_kept, genres)
             candidates, batch = only(candidates, places), batch.at(places)
         n = int((batch.items[0] >= 0).sum())  # padding stands at the end

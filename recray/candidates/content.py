@@ -12,7 +12,8 @@ from recray.candidates.history import evidence, recency
 from recray.candidates.source import Ask, nothing
 from recray.features.interactions import Interactions
 from recray.features.items import Items
-from recray.schema import NO_ITEM, Floats, Ints, Retrieved, Tensors
+from recray.features.user import picked_genres
+from recray.schema import NO_ITEM, Floats, Ints, Page, Retrieved, Tensors
 from recray.settings import SourceSettings
 
 _RIDGE: Final = 1.0
@@ -24,15 +25,18 @@ class Content:
     """Cosine between the taste of a history and each title, plus a little for titles that many watch.
 
     Title vectors are content vectors mapped into the space of co-watching. A candidate's seed is the title of the history
-    nearest to it. On post-watch the title just watched stands alone.
+    nearest to it. On post-watch the title just watched stands alone. Genres that the viewer picked count as if a title between
+    those that many watch of them had been watched before everything else.
     """
 
     name: ClassVar[str] = "content"
 
-    def __init__(self, vectors: Floats, appeal: Floats, history: int, half_life: float) -> None:
+    def __init__(self, vectors: Floats, appeal: Floats, items: Items, history: int, half_life: float) -> None:
         """Take unit `vectors` [n_items, dim] float32 and `appeal` [n_items] float32, which is added to each cosine."""
         self._vectors = vectors
         self._appeal = appeal
+        self._items = items
+        self._genres = _unit(np.where(items.genres, items.log_popularity[:, None], np.float32(0)).T @ vectors)
         self._history = history
         self._half_life = half_life
 
@@ -42,13 +46,21 @@ class Content:
         return table_of(self._vectors, self._appeal)
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
-        """The best k eligible titles; nothing for an empty history. A title without content is judged by appeal alone."""
+        """The best k eligible titles; nothing without a history and picked genres.
+
+        A title without content is judged by appeal alone.
+        """
         history = evidence(ask, self._history, len(self._vectors))
-        some = np.asarray((history >= 0).any(axis=1))
+        picked = picked_genres(ask.profiles, self._items)
+        picked[ask.requests.page == Page.POST_WATCH] = 0
+        some = np.asarray((history >= 0).any(axis=1) | picked.any(axis=1))
         if not some.any():
             return nothing(len(history))
         watched = self._vectors[np.maximum(history, 0)]
         taste = np.matmul(recency(history, self._half_life)[:, None], watched)[:, 0]
+        if picked.any():
+            n_watched = (history >= 0).sum(axis=1, keepdims=True)
+            taste += np.exp2(-n_watched / self._half_life).astype(np.float32) * np.matmul(picked[:, None], self._genres)[:, 0]
         found = self._table.best(_unit(taste), some, ask.eligible, k)
         found.seeds = self._nearest(found.items, history, watched)
         return found
@@ -66,7 +78,7 @@ class Content:
 
     @classmethod
     def restore(cls, tensors: Tensors, config: dict[str, Any], items: Items) -> Self:
-        return cls(tensors["vectors"], tensors["appeal"], int(config["history"]), float(config["half_life"]))
+        return cls(tensors["vectors"], tensors["appeal"], items, int(config["history"]), float(config["half_life"]))
 
 
 def fit(interactions: Interactions, items: Items, config: SourceSettings, *, seed: int) -> Content:
@@ -85,7 +97,7 @@ def fit(interactions: Interactions, items: Items, config: SourceSettings, *, see
     common = own[watches > 0].mean() if watches.any() else 0.0
     appeal = config.content_appeal * (watches * own + _PRIOR * common) / (watches + _PRIOR)
     appeal = appeal.astype(np.float32)
-    return Content(_unit(mapped.astype(np.float32)), appeal, config.history, config.content_half_life)
+    return Content(_unit(mapped.astype(np.float32)), appeal, items, config.history, config.content_half_life)
 
 
 def _unit(vectors: Floats) -> Floats:

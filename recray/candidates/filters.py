@@ -51,10 +51,9 @@ def _category(requests: Requests, profiles: Profiles, items: Items) -> Bools | N
     if not any(asked):
         return None
     kept = np.ones((requests.n, items.n), np.bool_)
-    genre_of = {name.casefold(): column for column, name in enumerate(items.genre_names)}
     for row, category in enumerate(asked):
-        if category in genre_of:
-            kept[row] = items.of_genre[genre_of[category]]
+        if category in items.genre_of:
+            kept[row] = items.of_genre[items.genre_of[category]]
         elif category:
             kept[row] = items.of_kind[KIND_OF[category]] if category in KIND_OF else False
     return kept

@@ -9,6 +9,7 @@ from recray.cli.bench_bias import register_bias
 from recray.cli.bench_curves import register_curves
 from recray.cli.bench_faults import register_faults
 from recray.cli.bench_freshness import register_freshness
+from recray.cli.bench_onboarding import register_onboarding
 from recray.cli.bench_parity import register_parity
 from recray.cli.bench_parts import register_parts
 from recray.cli.bench_quality import register_quality
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     register_parts(group)
     register_freshness(group)
     register_session(group)
+    register_onboarding(group)
     register_parity(group)
 
 

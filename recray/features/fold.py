@@ -23,6 +23,9 @@ from recray.schema import UNFOLDED, WATCHING, Action, Device, Ints, Longs, Words
 REFUSING: Final = (Action.HIDE, Action.DISLIKE)
 """Actions that ask not to be shown the title again; like what was watched, they outlast the recent window."""
 
+LIKING: Final = (Action.LIKE,)
+"""Actions that say yes to a title, watched or not: while they are recent, it is evidence as what was watched is."""
+
 N_RECENT: Final = 200
 MAX_TITLES: Final = 1 << 20
 FINISHED: Final = np.float32(0.9)

@@ -63,6 +63,17 @@ class Items:
         return {content_id: number for number, content_id in enumerate(self.content_ids)}
 
     @cached_property
+    def genre_of(self) -> dict[str, int]:
+        """Place in `genre_names` by the casefolded name."""
+        return {name.casefold(): number for number, name in enumerate(self.genre_names)}
+
+    @cached_property
+    def genre_sizes(self) -> dict[str, int]:
+        """How many titles each genre has, most first, ties by name."""
+        sizes = dict(zip(self.genre_names, self.genres.sum(axis=0).tolist(), strict=True))
+        return dict(sorted(sizes.items(), key=lambda entry: (-entry[1], entry[0])))
+
+    @cached_property
     def _region_of(self) -> dict[str, int]:
         return {name: number for number, name in enumerate(self.region_names)}
 

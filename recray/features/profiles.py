@@ -24,6 +24,7 @@ def _marked(actions: Sequence[Action]) -> Bools:
 
 _WATCHES: Final = _marked(WATCHING)
 _REFUSES: Final = _marked(fold.REFUSING)
+_LIKES: Final = _marked(fold.LIKING)
 
 
 @dataclass(slots=True, repr=False)
@@ -94,20 +95,28 @@ class Profiles:
         return _REFUSES[self.actions] | (self.ratings <= _DISLIKED_STARS)
 
     @cached_property
+    def liking(self) -> Bools:
+        """The newest like of each title that was not rejected since [B, N_RECENT]."""
+        liked = _LIKES[self.actions]
+        if not liked.any():
+            return liked
+        return self._newest(liked | self.rejecting) & liked
+
+    @cached_property
     def history(self) -> Ints:
-        """Distinct titles started, newest first [B, N_RECENT], padded with NO_ITEM at the end."""
-        return self._titles(self._started)
+        """Distinct titles started or liked, newest first [B, N_RECENT], padded with NO_ITEM at the end."""
+        return self._titles(self._known)
 
     @cached_property
     def history_at_s(self) -> Longs:
-        """When each title of `history` was last watched [B, N_RECENT], 0 where there is none."""
-        front = np.argsort(~self._started, axis=1, kind="stable")
-        return np.take_along_axis(np.where(self._started, self.at_s, 0), front, axis=1)
+        """When each title of `history` was last watched or liked [B, N_RECENT], 0 where there is none."""
+        front = np.argsort(~self._known, axis=1, kind="stable")
+        return np.take_along_axis(np.where(self._known, self.at_s, 0), front, axis=1)
 
     @cached_property
-    def _started(self) -> Bools:
-        """The newest watching event of each title [B, N_RECENT]."""
-        return self._newest(self.watching)
+    def _known(self) -> Bools:
+        """The newest event of each title that was started or liked [B, N_RECENT]."""
+        return self._newest(self.watching | self.liking)
 
     @cached_property
     def _standing(self) -> Bools:
@@ -117,7 +126,8 @@ class Profiles:
     @cached_property
     def favourites(self) -> Ints:
         """As `history`, without what the viewer rejected since: the seeds of "because you watched"."""
-        return self._titles(self._standing)
+        liking = self.liking
+        return self._titles(self._newest(self._standing | liking) if liking.any() else self._standing)
 
     @cached_property
     def unfinished(self) -> Ints:
@@ -162,6 +172,11 @@ class Profiles:
     def watched(self, row: int) -> Ints:
         """Every title the profile ever started, as far as its state knows; unsorted, may repeat."""
         return np.concatenate((self.items[row][self.watching[row]], self.older_watched[row]))
+
+    def only_liked(self, row: int) -> set[int]:
+        """Titles that the profile likes and, as far as its state knows, never started."""
+        liked = self.items[row][self.liking[row]]
+        return set(liked.tolist()).difference(self.watched(row).tolist() if liked.size else ())
 
     def hidden(self, row: int) -> Ints:
         """Every title the viewer asked not to see again."""

@@ -14,6 +14,8 @@ from recray.schema import AGE_GROUPS, Bools, Floats, Ints, Kind, Longs
 
 DAY_S: Final = 86_400.0
 SESSION_GAP_S: Final = 3_600.0
+PICKED_TITLES: Final = np.float32(1)
+"""Titles watched that all genres picked together count as."""
 _PREFERENCE_HALF_LIFE_S: Final = 30 * DAY_S
 _QUIET_DAYS: Final = 30.0
 """Absences longer than this read the same: replayed history and a live clock must not differ without bound."""
@@ -58,17 +60,18 @@ def viewing_time(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 
 def _weights(profiles: Profiles, now_s: Longs) -> Floats:
-    """Decayed weight of each recent event [B, N_RECENT]: positive for watching, negative for rejecting."""
+    """Decayed weight of each recent event [B, N_RECENT]: positive for watching and liking, negative for rejecting."""
     weights = np.zeros(profiles.recent.shape, np.float32)
-    about = held(profiles.present, np.bool_), held(profiles.watching, np.bool_), held(profiles.rejecting, np.bool_)
+    said_yes = profiles.watching | profiles.liking
+    about = held(profiles.present, np.bool_), held(said_yes, np.bool_), held(profiles.rejecting, np.bool_)
     _decayed(held(profiles.at_s, np.int64), held(now_s, np.int64), about, weights)
     return weights
 
 
 @compiled
 def _decayed(at_s: Longs, now_s: Longs, about: tuple[Bools, Bools, Bools], weights: Floats) -> None:
-    """As `_weights`; about = (present, watching, rejecting)."""
-    present, watching, rejecting = about
+    """As `_weights`; about = (present, watching or liking, rejecting)."""
+    present, said_yes, rejecting = about
     for row in range(len(at_s)):
         newest = 0.0
         for place in range(at_s.shape[1]):
@@ -76,7 +79,7 @@ def _decayed(at_s: Longs, now_s: Longs, about: tuple[Bools, Bools, Bools], weigh
                 age_s = max(now_s[row] - at_s[row, place], 0)
                 decay = np.exp2(-min(age_s / _PREFERENCE_HALF_LIFE_S, 60.0))
                 newest = max(newest, decay)
-                weights[row, place] = decay * (watching[row, place] - 1.5 * rejecting[row, place])
+                weights[row, place] = decay * (said_yes[row, place] - 1.5 * rejecting[row, place])
         # Only ratios matter: relative to the newest event, so that a long absence does not erase taste.
         for place in range(at_s.shape[1]):
             weights[row, place] /= max(newest, 1e-30)
@@ -99,11 +102,28 @@ def _add_rows(weights: Floats, numbers: Ints, table: Floats, sums: Floats) -> No
                     sums[row, column] += weight * table[number, column]
 
 
+def picked_genres(profiles: Profiles, items: Items) -> Floats:
+    """Shares of the genres that each viewer picked [B, n_genres], in the order of `genre_names`; zeros where none was."""
+    picked = np.zeros((profiles.n, len(items.genre_names)), np.float32)
+    for row, settings in enumerate(profiles.settings):
+        if settings.genres:
+            known = [items.genre_of[name.casefold()] for name in settings.genres if name.casefold() in items.genre_of]
+            picked[row, known] = 1 / max(len(known), 1)
+    return picked
+
+
 def genre_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
-    """Decayed genre shares of what was watched, less what was rejected, over the first N_GENRES genres."""
+    """Decayed genre shares of what was watched or liked, less what was rejected, over the first N_GENRES genres.
+
+    Genres that were picked count as `PICKED_TITLES` titles watched just now, so that they fade as a history grows.
+    """
     weights = _weights(profiles, now_s)
     liked = _mixed(weights, profiles.items, items.genre_table)
-    return (liked / np.maximum(np.abs(weights).sum(axis=1), 1e-6)[:, None]).astype(np.float32)
+    known = np.abs(weights).sum(axis=1)
+    picked = PICKED_TITLES * picked_genres(profiles, items)[:, items.common_genres]
+    liked[:, : items.common_genres.size] += picked
+    known += picked.sum(axis=1)
+    return (liked / np.maximum(known, 1e-6)[:, None]).astype(np.float32)
 
 
 def device_preference(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
@@ -134,8 +154,9 @@ def openness(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
 
 def last_genre(profiles: Profiles, items: Items, now_s: Longs) -> Floats:
     """Genres of the title watched last."""
-    newest = profiles.history[:, :1]
-    return _mixed(np.ones(newest.shape, np.float32), newest, items.genre_table)
+    newest = profiles.watching.argmax(axis=1)[:, None]
+    watched = np.take_along_axis(profiles.watching, newest, axis=1).astype(np.float32)
+    return _mixed(watched, np.take_along_axis(profiles.items, newest, axis=1), items.genre_table)
 
 
 def last_session(profiles: Profiles, items: Items, now_s: Longs) -> Floats:

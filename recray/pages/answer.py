@@ -105,7 +105,8 @@ def _titles(answer: Answer, places: Longs) -> list[_Title]:
     numbers = answer.candidates.items[answer.row, places]
     sources = leading_sources(answer.candidates, answer.row, places)
     seeds = answer.candidates.seeds[answer.row, places]
-    reasons = map(orjson.dumps, reasons_of(sources, seeds, answer.items.names))
+    liked = answer.profiles.only_liked(answer.row)
+    reasons = map(orjson.dumps, reasons_of(sources, seeds, liked, answer.items.names))
     cards = [answer.cards[number] for number in numbers.tolist()]
     rounded = np.round(answer.scores[places].astype(np.float64), 6)
     scores = orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") if len(places) else []

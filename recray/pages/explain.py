@@ -1,6 +1,6 @@
 """Why a title is shown, in words a viewer understands, and in numbers an engineer can check."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -9,18 +9,19 @@ from recray.features.items import Items
 from recray.features.views import SOURCES
 from recray.schema import NO_ITEM, Candidates, Ints, Longs
 
-_SEEDED: Final = "Because you watched {seed}"
+_WATCHED: Final = "Because you watched {seed}"
+_LIKED: Final = "Because you liked {seed}"
 _WORDS: Final[Mapping[str, str]] = {
     "popular": "Popular with viewers",
     "trending": "Trending now",
     "new_releases": "New release",
     "cowatch": "Often watched next by viewers like you",
-    "item_based": "Goes with what you watched",
-    "ease": "Goes with all that you watched",
+    "item_based": "Goes with what you watched or liked",
+    "ease": "Goes with all that you watched or liked",
     "neighbours": "Viewers with your taste watched it",
     "factors": "Fits your taste",
-    "content": "Similar to what you watched",
-    "sequence": "Fits what you watched last",
+    "content": "Fits the genres you picked",
+    "sequence": "Fits what you watched or liked last",
     "resume": "Continue watching",
 }
 _SEEDED_SOURCES: Final = ("cowatch", "item_based", "ease", "content")
@@ -36,12 +37,15 @@ def leading_sources(candidates: Candidates, row: int, places: Longs) -> list[str
     return [SOURCES[source] if any_ else "fallback" for source, any_ in zip(best.tolist(), ranks.any(axis=1), strict=True)]
 
 
-def reasons_of(sources: Sequence[str], seeds: Ints, names: Sequence[str]) -> list[str]:
+def because(seed: int, liked: Container[int], names: Sequence[str]) -> str:
+    """The sentence that names a title as the evidence; `liked` holds those that were liked and never started."""
+    return (_LIKED if seed in liked else _WATCHED).format(seed=names[seed])
+
+
+def reasons_of(sources: Sequence[str], seeds: Ints, liked: Container[int], names: Sequence[str]) -> list[str]:
     """One sentence for each candidate, true of its request: its leading source and, if there is one, its seed title."""
     return [
-        _SEEDED.format(seed=names[seed])
-        if seed != NO_ITEM and source in _SEEDED_SOURCES
-        else _WORDS.get(source, _WORDS["popular"])
+        because(seed, liked, names) if seed != NO_ITEM and source in _SEEDED_SOURCES else _WORDS.get(source, _WORDS["popular"])
         for source, seed in zip(sources, seeds.tolist(), strict=True)
     ]
 

@@ -9,6 +9,7 @@ import numpy as np
 from recray.features.items import Items
 from recray.features.profiles import Profiles
 from recray.features.views import SOURCES
+from recray.pages.explain import because
 from recray.schema import Candidates, Floats, Ints, Longs
 
 MIN_ITEMS: Final = 4
@@ -63,18 +64,20 @@ def continue_watching(view: View) -> Iterator[Row]:
 
 
 def top_picks(view: View) -> Iterator[Row]:
-    """The slate itself, for profiles with a history."""
-    if view.profiles.present[view.row].any():
-        yield Row("top-picks", "Top picks for you", "Ranked for you from everything you watched", view.slate)
+    """The slate itself, for profiles that did something or picked genres."""
+    known = view.profiles.present[view.row].any()
+    if known or view.profiles.settings[view.row].genres:
+        of = "everything you watched and liked" if known else "the genres you picked"
+        yield Row("top-picks", "Top picks for you", f"Ranked for you from {of}", view.slate)
 
 
 def because_you_watched(view: View) -> Iterator[Row]:
     """Rows for the newest favourites that have enough candidates of their own."""
-    seeds = view.candidates.seeds[view.row]
+    seeds, liked = view.candidates.seeds[view.row], view.profiles.only_liked(view.row)
     for seed in _newest(view.profiles.favourites[view.row], seeds):
-        because = f"Because you watched {view.items.names[seed]}"
-        yield Row(f"because-{view.items.content_ids[seed]}", because, "Watched together, or alike, by people, plot and genre",
-                  view.ranked(np.flatnonzero(seeds == seed)), item_reason=because)  # fmt: skip
+        why = because(seed, liked, view.items.names)
+        yield Row(f"because-{view.items.content_ids[seed]}", why, "Watched together, or alike, by people, plot and genre",
+                  view.ranked(np.flatnonzero(seeds == seed)), item_reason=why)  # fmt: skip
 
 
 def _newest(favourites: Ints, seeds: Ints) -> list[int]:

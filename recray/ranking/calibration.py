@@ -1,4 +1,4 @@
-"""Lists in the viewer's own mix of genres [Steck2018]: what is watched of each, which candidates stay for it, what is chosen.
+"""Lists in the viewer's own mix of genres [Steck2018]: what it is, which candidates stay for it, what is chosen.
 
 A title counts for its genres in equal shares that sum to 1; a list is `n` titles, and what it shows of a genre is a sum of
 shares.
@@ -10,6 +10,8 @@ import numpy as np
 
 from recray.features.compiled import compiled, held
 from recray.features.items import Items
+from recray.features.profiles import Profiles
+from recray.features.user import PICKED_TITLES, picked_genres
 from recray.schema import Floats, Ints, Longs
 from recray.settings import SlateSettings
 
@@ -24,10 +26,10 @@ Genres: TypeAlias = tuple[Floats, Floats]
 """Shares of titles [n_items, n_genres]; of each viewer [B, n_genres], how many titles of each genre are wanted."""
 
 
-def watched_genres(history: Ints, items: Items) -> Floats:
-    """Distribution over genres [B, n_genres] float32 of the titles watched [B, H]; zeros where nothing tells."""
-    share = np.zeros((len(history), items.genre_shares.shape[1]), np.float32)
-    _sum_shares(held(history, np.int32), held(items.genre_shares, np.float32), share)
+def own_mix(profiles: Profiles, items: Items) -> Floats:
+    """Distribution over genres [B, n_genres] float32 of each viewer's history and picked genres; zeros without either."""
+    share = PICKED_TITLES * picked_genres(profiles, items)
+    _sum_shares(held(profiles.history, np.int32), held(items.genre_shares, np.float32), share)
     return held(share / np.maximum(share.sum(axis=1, keepdims=True), np.float32(1e-9)), np.float32)
 
 
@@ -39,11 +41,11 @@ def _sum_shares(history: Ints, shares: Floats, sums: Floats) -> None:
                 sums[row] += shares[title]
 
 
-def wanted_genres(history: Ints, items: Items, n: Ints, settings: SlateSettings) -> Genres | None:
-    """What lists of n[b] titles want to choose from; None where no list is calibrated."""
+def wanted_genres(mix: Floats, items: Items, n: Ints, settings: SlateSettings) -> Genres | None:
+    """What lists of n[b] titles in a mix of genres [B, n_genres] want to choose from; None where no list is calibrated."""
     if settings.diversity_by != "calibration" or settings.diversity == 0:
         return None
-    wanted = watched_genres(history, items) * (_OFFERED * n.astype(np.float32))[:, None]
+    wanted = mix * (_OFFERED * n.astype(np.float32))[:, None]
     return held(items.genre_shares, np.float32), held(wanted, np.float32)
 
 

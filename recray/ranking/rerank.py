@@ -11,7 +11,7 @@ import numpy as np
 
 from recray.features.compiled import compiled, held, inner_product
 from recray.features.items import Items
-from recray.ranking.calibration import calibrated, watched_genres
+from recray.ranking.calibration import calibrated
 from recray.schema import Floats, Ints, Longs
 from recray.settings import SlateSettings
 
@@ -22,19 +22,16 @@ About: TypeAlias = tuple[Ints, Floats, Floats]
 """Title numbers [B, K]; what titles are [n_items, dim]; what viewers are [B, dim], of no width where the kernel needs none."""
 
 
-def rerank(
-    order: Longs, scores: Floats, numbers: Ints, n_shown: Longs, history: Ints, how: tuple[Items, SlateSettings]
-) -> Longs:
+def rerank(order: Longs, scores: Floats, numbers: Ints, n_shown: Longs, mix: Floats, how: tuple[Items, SlateSettings]) -> Longs:
     """Places in `order` [B, K] of the chosen [B, n], the first n_shown[b] of each row; ties go to what is earlier in `order`.
 
-    `history` [B, H] are the titles each viewer watched, NO_ITEM where there is none. Calibration leaves the order as it is
-    for a viewer who watched nothing that has a genre.
+    `mix` [B, n_genres] is each viewer's own, zeros where it is not known: calibration leaves the order as it is there.
     """
     items, settings = how
     chosen = np.zeros((len(order), int(n_shown.max(initial=0))), np.int64)
     titles = held(numbers, np.int32)
     if settings.diversity_by == "calibration":
-        about = titles, held(items.genre_shares, np.float32), watched_genres(history, items)
+        about = titles, held(items.genre_shares, np.float32), held(mix, np.float32)
     else:
         about = titles, held(items.content, np.float32), np.empty((len(order), 0), np.float32)
     choose, pool = _KERNELS[settings.diversity_by]

@@ -15,7 +15,7 @@ from recray.errors import ConfigError
 from recray.features.compiled import compiled
 from recray.features.items import Items
 from recray.ranking.rerank import rerank
-from recray.schema import NO_ITEM, Floats, Ints, Longs, Objective
+from recray.schema import Floats, Ints, Longs, Objective
 from recray.settings import SlateSettings
 
 _AFTER_START: Final = tuple(objective for objective in Objective if objective != Objective.START)
@@ -75,7 +75,7 @@ def weigh(p: Floats, items: Items, candidates_items: Ints, settings: SlateSettin
     return np.where(candidates_items >= 0, scores, -np.inf).astype(np.float32)
 
 
-def slate(  # noqa: PLR0913  # facts of one batch; the history is named by its callers
+def slate(  # noqa: PLR0913  # facts of one batch; the mix is named by its callers
     scores: Floats,
     item_numbers: Ints,
     items: Items,
@@ -83,14 +83,14 @@ def slate(  # noqa: PLR0913  # facts of one batch; the history is named by its c
     settings: SlateSettings,
     rng_keys: Sequence[str],
     *,
-    history: Ints | None = None,
+    mix: Floats | None = None,
 ) -> Slates:
     """The slates of B requests: n[b] titles each (fewer when there are fewer candidates), as wide as the largest.
 
     Order: by score, ties by lower title number; with `diversity` > 0 chosen greedily by `diversity_by` (see `rerank`), of
-    which calibration goes by the `history` [B, H] of titles watched, padded with NO_ITEM. Exploration: going down the slate,
-    each position swaps with probability epsilon with a later candidate drawn uniformly, anywhere down to the last candidate.
-    The draws come from a digest of the request's key, so an answer can be made again.
+    which calibration goes by the viewer's own `mix` of genres [B, n_genres] (see `own_mix`). Exploration: going down the
+    slate, each position swaps with probability epsilon with a later candidate drawn uniformly, anywhere down to the last
+    candidate. The draws come from a digest of the request's key, so an answer can be made again.
 
     `propensity` is exact and marginal: P(this title at this position | request) over all draws, as inverse propensity
     scoring by position needs. With m candidates, the title of rank t (from 0) before exploration, e(i) = epsilon/(m-1-i) and
@@ -102,8 +102,8 @@ def slate(  # noqa: PLR0913  # facts of one batch; the history is named by its c
     n_shown = np.minimum(n, n_valid)
     width = int(n.max(initial=0))
     if settings.diversity > 0 and width > 1:
-        known = np.full((len(order), 1), NO_ITEM, np.int32) if history is None else history
-        order = _chosen_first(order, rerank(order, scores, item_numbers, n_shown, known, (items, settings)), n_shown)
+        own = np.zeros((len(order), items.genres.shape[1]), np.float32) if mix is None else mix
+        order = _chosen_first(order, rerank(order, scores, item_numbers, n_shown, own, (items, settings)), n_shown)
     kept = np.arange(width) < n_shown[:, None]
     propensity: Any = np.float32(1)
     if settings.exploration > 0 and order.shape[1]:

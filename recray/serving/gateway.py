@@ -23,6 +23,8 @@ from recray.settings import Settings
 
 Operator = Callable[[Request], None]
 BASE = "/api/v1"
+MAX_PICKED = 20
+"""Genres that one profile may pick."""
 
 
 class ProfileBody(BaseModel):
@@ -38,6 +40,7 @@ class ProfileBody(BaseModel):
     age_group: Literal[AGE_GROUPS] | None = None  # type: ignore[valid-type]  # likewise
     maturity_limit: Annotated[int | None, Field(ge=0, le=99)] = None
     consent: bool = True
+    genres: Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=MAX_PICKED)] = []
 
 
 class Json(JSONResponse):
@@ -129,6 +132,11 @@ def _profiles(app: FastAPI, service: Service) -> None:
         """Some profiles of the data set, to try the engine with."""
         return Json({"profiles": service.champion().manifest.get("data", {}).get("samples", [])[:limit]})
 
+    @app.get(f"{BASE}/genres")
+    async def genres() -> Json:
+        """Genres of the catalogue that a profile may pick, those of most titles first."""
+        return Json({"genres": [{"name": name, "titles": n} for name, n in service.champion().items.genre_sizes.items()]})
+
     @app.get(at)
     async def read(user_id: one, profile_id: one) -> Json:
         """A profile's settings and consent; defaults for an unknown profile."""
@@ -142,7 +150,8 @@ def _profiles(app: FastAPI, service: Service) -> None:
         meant = (body.user_id or user_id, body.profile_id or profile_id)
         if meant != (user_id, profile_id):
             raise RequestError(f"the body is about profile {'/'.join(meant)}, the address about {key}; send one")
-        settings = ProfileSettings(**body.model_dump(exclude={"user_id", "profile_id"}))
+        sent = body.model_dump(exclude={"user_id", "profile_id"})
+        settings = ProfileSettings(**sent | {"genres": service.genres_named(body.genres)})
         return Json({**asdict(key), **asdict(settings), "version": await service.store.put_settings(key, settings)})
 
     @app.get(f"{at}/export")

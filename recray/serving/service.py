@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from recray.bundle import Bundle
-from recray.errors import StoreError, UnknownRecommendationError
+from recray.errors import RequestError, StoreError, UnknownRecommendationError
 from recray.experiments.assign import Assignment
 from recray.features import fold
 from recray.features.profiles import columns
@@ -192,6 +192,19 @@ class Service:
     async def profile(self, key: ProfileKey) -> ProfileSettings:
         """A profile's settings; defaults for an unknown one."""
         return (await self.store.read([key]))[0].settings
+
+    def genres_named(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Genres as the catalogue spells them, each once, in the order given.
+
+        Raises:
+            RequestError: the catalogue has no such genre.
+        """
+        if not names:
+            return ()
+        items = self.champion().items
+        if strange := [name for name in names if name.casefold() not in items.genre_of]:
+            raise RequestError(f"genres has {strange[0]!r}; expected some of {', '.join(items.genre_sizes)}")
+        return tuple(dict.fromkeys(items.genre_names[items.genre_of[name.casefold()]] for name in names))
 
     async def export(self, key: ProfileKey) -> dict[str, Any]:
         """Everything held about a profile, in the store and in the data set that is served."""

@@ -15,6 +15,7 @@ from recray.errors import ModelError
 from recray.features.fold import ProfileState, decode, encode, fold, pack
 from recray.features.profiles import columns
 from recray.features.vectorize import ranker_input
+from recray.ranking.calibration import own_mix
 from recray.ranking.slate import slate, weigh
 from recray.recommend import N_HISTORY
 from recray.schema import Action, Device, Page, ProfileSettings
@@ -80,4 +81,4 @@ def warm(bundle: Bundle, settings: Settings) -> None:
                 raise ModelError(f"bundle {bundle.id} cannot answer: ranker {name} gave values that are not finite; train anew")
             scores = weigh(p, items, candidates.items, settings.slate)
             about = candidates.items, items, requests.n_items, settings.slate, requests.ids
-            slate(scores, *about, history=profiles.history)
+            slate(scores, *about, mix=own_mix(profiles, bundle.items))

@@ -82,7 +82,12 @@ def _pair(now: Doubles, then: Doubles, settings: Settings) -> dict[str, Any] | N
     """Means of both and the interval of their difference over the same requests; None without any."""
     if not now.size:
         return None
+    means = {"every_event": round(float(now.mean()), 6), "daily": round(float(then.mean()), 6)}
+    return means | {"difference": difference(now, then, settings)}
+
+
+def difference(one: Doubles, other: Doubles, settings: Settings) -> dict[str, float]:
+    """How much more a figure [n] is than another of the same requests, in the mean and between bounds."""
     rng = np.random.default_rng(settings.training.seed)
-    gain: Interval = bootstrap((now - then)[:, None], lambda means: means[:, 0], CONFIDENCE, N_RESAMPLES, rng)
-    difference = {"estimate": round(gain.estimate, 6), "low": round(gain.low, 6), "high": round(gain.high, 6)}
-    return {"every_event": round(float(now.mean()), 6), "daily": round(float(then.mean()), 6), "difference": difference}
+    gain: Interval = bootstrap((one - other)[:, None], lambda means: means[:, 0], CONFIDENCE, N_RESAMPLES, rng)
+    return {"estimate": round(gain.estimate, 6), "low": round(gain.low, 6), "high": round(gain.high, 6)}

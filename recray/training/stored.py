@@ -24,11 +24,17 @@ from recray.training.trial import SearchData
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """A stored bundle, a data set, and moments of its last period."""
+class Stored:
+    """A stored bundle and a data set."""
 
     bundle: Bundle
     history: History
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed(Stored):
+    """A stored bundle, a data set, and moments of its last period."""
+
     moments: list[Moment]
 
 
@@ -39,8 +45,8 @@ def evaluate_stored(settings: Settings, data: str, name: str, say: Say) -> dict[
     return {name: one.figures for name, one in judged.items()}
 
 
-def replayed(settings: Settings, data: str, name: str, say: Say) -> Replayed:
-    """A stored bundle and the moments on which it is judged, the same ones every time.
+def stored(settings: Settings, data: str, name: str) -> Stored:
+    """A stored bundle, and a data set that it may be judged on.
 
     Raises:
         ModelError: no such bundle, or one of other feature views.
@@ -49,7 +55,17 @@ def replayed(settings: Settings, data: str, name: str, say: Say) -> Replayed:
     registry = Registry(settings.registry_dir)
     bundle_id = registry.resolve(name)
     manifest, files = registry.read(bundle_id)
-    history = open_history(Lake(settings.lake_dir), data, settings)
+    return Stored(from_bytes(bundle_id, manifest, files), open_history(Lake(settings.lake_dir), data, settings))
+
+
+def replayed(settings: Settings, data: str, name: str, say: Say) -> Replayed:
+    """A stored bundle and the moments on which it is judged, the same ones every time.
+
+    Raises:
+        As `stored`.
+    """
+    there = stored(settings, data, name)
+    history = there.history
     draw = {
         TEST: draw_of(
             history, history.periods.validation_end_s, history.periods.end_s + 1, settings.evaluation.n_requests, settings
@@ -59,7 +75,7 @@ def replayed(settings: Settings, data: str, name: str, say: Say) -> Replayed:
     rows = replay(history.snapshot, history.number_of, draw, settings.training.n_blocks)
     moments = limited(rows, TEST, settings.evaluation.n_requests)
     say(f"replayed {len(moments)} moments")
-    return Replayed(from_bytes(bundle_id, manifest, files), history, moments)
+    return Replayed(there.bundle, history, moments)
 
 
 def search_data(settings: Settings, data: str, say: Say) -> SearchData:

@@ -89,6 +89,7 @@ export function impressions(viewer, seen) {
   return ask(`${ROOT}/recommendations/feedback`, { method: "POST", body });
 }
 
+export const genres = () => ask(`${ROOT}/genres`);
 export const profiles = (limit) => ask(`${ROOT}/profiles`, { query: { limit } });
 export const readProfile = (viewer) => ask(profilePath(viewer));
 export const writeProfile = (viewer, settings) =>

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { digest } from "./art.js";
 import { $, h, toast } from "./dom.js";
+import { offerGenres } from "./onboarding.js";
 
 const AGE_GROUPS = ["under-18", "18-24", "25-34", "35-44", "45-49", "50-55", "56-plus"];
 const LIMITS = [
@@ -33,6 +34,9 @@ const COUNTRIES = [
   "US",
   "ZA",
 ];
+
+/** Genres picked in the open form. */
+const picked = new Set();
 
 export const sameViewer = (a, b) => a.user_id === b.user_id && a.profile_id === b.profile_id;
 
@@ -168,6 +172,9 @@ async function fillSettings(viewer) {
     form.age_group.value = data.age_group || "";
     form.maturity_limit.value = limit;
     form.consent.checked = data.consent !== false;
+    picked.clear();
+    data.genres.forEach((name) => picked.add(name));
+    await offerGenres($("#genres"), picked);
   });
   form.inert = false;
 }
@@ -181,6 +188,7 @@ function readSettings(form) {
     age_group: word(form.age_group),
     maturity_limit: limit === null ? null : Number(limit),
     consent: form.consent.checked,
+    genres: [...picked],
   };
 }
 

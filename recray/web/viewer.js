@@ -6,6 +6,7 @@ import { difference, summary } from "./changes.js";
 import { $, h, toast } from "./dom.js";
 import { renderHero } from "./hero.js";
 import { watchImpressions } from "./impressions.js";
+import { createOnboarding } from "./onboarding.js";
 import { createPlayer } from "./player.js";
 import { avatar, createProfiles, newViewer, sameViewer } from "./profile.js";
 import { renderRows, skeletons, steer } from "./rails.js";
@@ -28,7 +29,8 @@ const state = { viewer: null, page: null, turn: 0, watched: null };
 const rows = $("#rows");
 const next = $("#next");
 const player = createPlayer(stopped);
-const profiles = createProfiles({ switchTo, changed: again });
+const profiles = createProfiles({ switchTo, changed: changedSettings });
+const onboarding = createOnboarding({ viewer: () => state.viewer, changed: again });
 const search = createSearch({ viewer: () => state.viewer, genres: genresOfPage });
 const seen = watchImpressions((events) => api.impressions(state.viewer, events).catch(() => {}));
 
@@ -53,6 +55,7 @@ function draw(page, ms, done) {
   if (!page.rows.length) rows.replaceChildren(empty());
   showStatus(page, ms);
   showViewer(page.profile);
+  onboarding.show(page.profile);
   seen.look($("main"));
   if (done && before)
     toast(`${done}. ${summary(difference(before, page))}, answered in ${milliseconds(page.took_ms?.total ?? ms)}`);
@@ -142,6 +145,11 @@ function again(done) {
   search.again();
   if (state.watched) showNext(state.watched);
   return refresh(done);
+}
+
+function changedSettings(done) {
+  onboarding.forget();
+  return again(done);
 }
 
 async function act(action, title) {

@@ -47,7 +47,7 @@ function scores(entry) {
   const expected = Object.entries(entry.p || {}).filter(([, p]) => p > 0);
   const rows = expected.map(([objective, p]) => meter(OBJECTIVES[objective] || objective, p, objective));
   const seed = entry.seed
-    ? h("p", { class: "muted" }, "Strongest evidence: you watched ", h("strong", {}, entry.seed.name), ".")
+    ? h("p", { class: "muted" }, "Strongest evidence among what you watched or liked: ", h("strong", {}, entry.seed.name), ".")
     : null;
   const place = h(
     "p",

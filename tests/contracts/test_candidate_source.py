@@ -8,9 +8,9 @@ from safetensors.numpy import load, save
 from recray.candidates.registered import fit_all, source_classes
 from recray.candidates.source import Ask, CandidateSource
 from recray.features.views import SOURCES
-from recray.schema import NO_ITEM, Page, Retrieved
+from recray.schema import NO_ITEM, Page, ProfileSettings, Retrieved
 from recray.settings import Settings, resolve
-from worlds import World, ask_for, make_world
+from worlds import World, ask_for, make_world, profiles_of
 
 PERSONAL = ("cowatch", "item_based", "ease", "neighbours", "factors", "content", "sequence")
 NOT_FROM_HISTORY = ("popular", "trending", "new_releases")
@@ -177,3 +177,28 @@ def test_history_decides_what_personal_sources_propose(world: World, fitted: dic
     for name in PERSONAL:
         got = fitted[name].retrieve(world.ask([0, 1]), 8)
         assert (got.items[0] != got.items[1]).any(), name
+
+
+def test_picked_genres_are_a_new_viewer_s_taste_until_there_is_a_history(
+    world: World, fitted: dict[str, CandidateSource]
+) -> None:
+    long = [title for title in world.histories[0] if world.circle[title] == 0] * 4
+    ask = ask_for(world.items, [[], [], long])
+    ask.profiles = profiles_of([[], [], long], ProfileSettings(genres=("circle 2", "unheard of")))
+    ask.profiles.settings = [ask.profiles.settings[0], ProfileSettings(), ask.profiles.settings[0]]
+    for name in PERSONAL:
+        got = fitted[name].retrieve(ask, 6)
+        circles = [world.circle[row[row >= 0]].tolist() for row in got.items]
+        assert circles[0] == ([2] * 6 if name == "content" else []), name
+        assert circles[1] == []
+        assert (got.seeds[0] == NO_ITEM).all()
+        assert 2 not in circles[2]
+        assert_same(Retrieved(got.items[:1], got.scores[:1], got.seeds[:1]), fitted[name].retrieve(alone(ask, 0), 6))
+
+
+def test_what_follows_a_title_ignores_picked_genres(world: World, fitted: dict[str, CandidateSource]) -> None:
+    seed = np.array([5], np.int32)
+    ask = ask_for(world.items, [[]], Page.POST_WATCH, seed_item=seed)
+    plain = fitted["content"].retrieve(ask, 6)
+    ask.profiles = profiles_of([[]], ProfileSettings(genres=("Circle 2",)))
+    assert_same(plain, fitted["content"].retrieve(ask, 6))

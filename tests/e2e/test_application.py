@@ -97,6 +97,57 @@ def test_two_plays_change_the_next_page_of_a_new_viewer(http: httpx.Client) -> N
     assert any(row["row_id"].startswith(("because-", "top-picks")) for row in after["rows"])
 
 
+def test_what_a_new_viewer_likes_changes_the_next_page_and_stays_on_offer(http: httpx.Client) -> None:
+    who = stranger()
+    before = ask(http, "homepage", who)
+    liked = [item for item in shown(before) if item["source"] == "popular"][:3]
+    for item in liked:
+        act(http, who, item["content_id"], "like")
+    after = ask(http, "homepage", who)
+    assert names(after) != names(before)
+    because = {f"Because you liked {item['name']}" for item in liked}
+    assert because & {item["reason"] for item in shown(after)}
+    assert not any("watched " + item["name"] in told["reason"] for item in liked for told in shown(after))
+    assert all(item["progress"] is None for item in shown(after) if item["content_id"] in {one["content_id"] for one in liked})
+
+
+def test_genres_that_a_new_viewer_picks_change_the_next_page(http: httpx.Client) -> None:
+    who = stranger()
+    at = f"/profiles/{who['user_id']}/{who['profile_id']}"
+    offered = http.get("/genres").raise_for_status().json()["genres"]
+    sizes = [genre["titles"] for genre in offered]
+    assert sizes == sorted(sizes, reverse=True)
+    picked = [offered[8]["name"], offered[9]["name"]]
+    before = ask(http, "homepage", who)
+
+    answer = http.put(at, json={"genres": [picked[0].upper(), picked[1], picked[1]]}).raise_for_status()
+
+    assert answer.json()["genres"] == http.get(at).json()["genres"] == picked
+    after = ask(http, "homepage", who)
+    assert not after["profile"]["known"]
+    top = next(row for row in after["rows"] if row["row_id"] == "top-picks")
+    assert top["reason"] == "Ranked for you from the genres you picked"
+    assert share_of(picked, top["items"]) > 1.5 * share_of(picked, shown(before)) > 0
+    assert [row["title"] for row in after["rows"] if row["row_id"].startswith("genre-")][:1] <= picked
+    why = http.get(f"/recommendations/{after['recommendation_id']}/explain").raise_for_status().json()
+    assert why["replayed"]
+    http.put(at, json={}).raise_for_status()
+    assert names(ask(http, "homepage", who)) == names(before)
+
+
+def share_of(genres: list[str], titles: list[dict[str, Any]]) -> float:
+    """Share of titles that have one of these genres."""
+    return sum(bool(set(genres) & set(title["genres"])) for title in titles) / len(titles)
+
+
+def test_a_genre_that_no_title_has_is_refused_by_name(http: httpx.Client) -> None:
+    who = stranger()
+    answer = http.put(f"/profiles/{who['user_id']}/{who['profile_id']}", json={"genres": ["Drama", "Cookery"]})
+    assert answer.status_code == 422
+    assert "'Cookery'; expected some of " in answer.json()["detail"]
+    assert "Drama" in answer.json()["detail"]
+
+
 def test_a_limit_of_seven_never_shows_a_title_above_seven(http: httpx.Client) -> None:
     who = stranger()
     http.put(f"/profiles/{who['user_id']}/{who['profile_id']}", json={"maturity_limit": 7}).raise_for_status()

@@ -137,6 +137,28 @@ def test_playing_two_titles_changes_a_new_viewers_page(page: Any) -> None:
     sync_api.expect(page.locator("#player")).to_be_hidden()
 
 
+def test_a_new_viewer_is_asked_for_genres_until_something_is_known(page: Any) -> None:
+    visit(page, user_id="page-picks", profile_id="main")
+    before = titles(page)
+    chip = page.locator("#begin .chip").nth(5)
+
+    with page.expect_response(lambda answer: "/recommendations/homepage" in answer.url):
+        chip.click()
+    sync_api.expect(page.locator("#toast")).to_contain_text(f"Picked: {chip.inner_text()}")
+    sync_api.expect(page.locator("#rows[aria-busy]")).to_have_count(0)
+    assert titles(page) != before
+    sync_api.expect(chip).to_have_attribute("aria-pressed", "true")
+
+    page.locator("#viewer").click()
+    sync_api.expect(page.locator("#genres .chip[aria-pressed=true]")).to_have_text([chip.inner_text()])
+    page.locator("#profile [data-close]").click()
+    press(page, page.locator("#rows .card").first, "like")
+    sync_api.expect(page.locator("#begin")).to_be_hidden()
+    page.reload()
+    page.locator("#rows .card").first.wait_for()
+    sync_api.expect(page.locator("#begin")).to_be_hidden()
+
+
 def test_search_finds_a_title_by_its_name(page: Any) -> None:
     visit(page, user_id="page-searches", profile_id="main")
     wanted = page.locator("#rows .card").first

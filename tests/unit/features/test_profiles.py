@@ -26,13 +26,35 @@ def test_history_is_distinct_newest_first(world: Any) -> None:
             (900, 1, Action.PLAY, None),
             (800, 2, Action.COMPLETE, None),
             (700, 1, Action.PROGRESS, 0.4),
-            (600, 3, Action.LIKE, None),
+            (600, 3, Action.ADD, None),
         )
     )
     assert titles(got.history[0]) == [1, 2]
     assert got.history_at_s[0, :3].tolist() == [1_700_000_000 - 700, 1_700_000_000 - 800, 0]
     assert got.history.shape == (1, N_RECENT)
     assert got.history.dtype == np.int32
+
+
+def test_a_liked_title_is_evidence_but_not_watched(world: Any) -> None:
+    got = world.profiles(
+        world.words(
+            (900, 1, Action.PLAY, None), (800, 2, Action.LIKE, None), (700, 2, Action.LIKE, None), (650, 1, Action.LIKE, None)
+        )
+    )
+    assert titles(got.history[0]) == titles(got.favourites[0]) == [1, 2]
+    assert got.history_at_s[0, :3].tolist() == [1_700_000_000 - 650, 1_700_000_000 - 700, 0]
+    assert titles(got.unfinished[0]) == [1], "a like neither begins a title nor ends one"
+    assert got.watched(0).tolist() == [1]
+    assert got.only_liked(0) == {2}
+
+
+@pytest.mark.parametrize("refusal", [(500, 2, Action.HIDE, None), (500, 2, Action.DISLIKE, None)])
+def test_a_like_holds_until_the_title_is_rejected(world: Any, refusal: tuple[Any, ...]) -> None:
+    liked = (900, 1, Action.PLAY, None), (600, 2, Action.LIKE, None)
+    got = world.profiles(world.words(*liked, refusal), world.words((700, 2, Action.DISLIKE, None), *liked))
+    assert [titles(row) for row in got.history] == [[1], [2, 1]]
+    assert [titles(row) for row in got.favourites] == [[1], [2, 1]]
+    assert got.only_liked(0) == set()
 
 
 def test_profiles_of_a_batch_do_not_mix(world: Any) -> None:

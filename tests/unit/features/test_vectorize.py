@@ -14,7 +14,7 @@ SETTINGS = [
     ProfileSettings(),
     ProfileSettings(country="US", language="en", age_group="25-34"),
     ProfileSettings(country="FR", language="fr", age_group="no such group", maturity_limit=12),
-    ProfileSettings(language="xx", age_group=AGE_GROUPS[-1]),
+    ProfileSettings(language="xx", age_group=AGE_GROUPS[-1], genres=("Comedy", "drama")),
 ]
 
 
@@ -152,6 +152,24 @@ def test_values_are_what_they_say(world: Any) -> None:
     action, comedy, _ = user_values(world, events, "genre_preference")[:3]
     assert action > 0 > comedy
     assert user_values(world, events, "device_preference") == [0.0, 1.0, 0.0, 0.0]
+
+
+def test_a_like_counts_as_a_watch_for_genres_and_for_nothing_that_was_watched(world: Any) -> None:
+    liked = world.words((900, 1, Action.LIKE, None))
+    assert user_values(world, liked, "genre_preference")[:3] == [0.0, 1.0, 0.0]
+    assert user_values(world, liked, "last_watched_genre") == [0.0] * 12
+    assert user_values(world, liked, "completion_rate") == [0.5]
+    taken_back = world.words((900, 1, Action.LIKE, None), (800, 1, Action.HIDE, None))
+    assert user_values(world, taken_back, "genre_preference")[1] < 0
+
+
+def test_picked_genres_are_a_preference_that_fades_as_a_history_grows(world: Any) -> None:
+    picked = [ProfileSettings(genres=("comedy", "Drama", "Unheard of"))]
+    events = [(900 - n, 3 * (n % 2), Action.COMPLETE, None) for n in range(4)]
+    for n, expected in ((0, [0, 0.5, 0.5]), (1, [0.5, 0.25, 0.25]), (4, [0.8, 0.1, 0.1])):
+        profiles = world.profiles(world.words(*events[:n]), settings=picked)
+        matrix = vectorize.user_matrix(world.requests(1), profiles, world.catalogue())
+        assert matrix[0, column("user", "genre_preference")][:3] == pytest.approx(expected, abs=1e-3)
 
 
 def test_long_absence_does_not_erase_taste(world: Any) -> None:

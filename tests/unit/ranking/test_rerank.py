@@ -32,7 +32,8 @@ def shown(
 ) -> np.ndarray:
     settings = SlateSettings(diversity=weight, diversity_by=method)  # type: ignore[arg-type]  # one of METHODS
     n = np.full(len(scores), N, np.int32)
-    got = slate(scores, numbers, items, n, settings, [""] * len(scores), history=history)
+    mix = None if history is None else genre_shares(history, items.genres).astype(np.float32)
+    got = slate(scores, numbers, items, n, settings, [""] * len(scores), mix=mix)
     return np.take_along_axis(numbers, got.positions.astype(np.int64), axis=1)
 
 
