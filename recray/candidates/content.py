@@ -9,24 +9,27 @@ from recray.candidates.clusters import ClusteredTable, table_of
 from recray.candidates.dense import DenseTable
 from recray.candidates.factors import title_vectors
 from recray.candidates.history import evidence, recency
-from recray.candidates.source import Ask, nothing
+from recray.candidates.source import Ask, filled, nothing, room
 from recray.features.interactions import Interactions
 from recray.features.items import Items
 from recray.features.user import picked_genres
-from recray.schema import NO_ITEM, Floats, Ints, Page, Retrieved, Tensors
+from recray.schema import NO_ITEM, Bools, Floats, Ints, Longs, Page, Retrieved, Tensors
 from recray.settings import SourceSettings
 
 _RIDGE: Final = 1.0
 _PRIOR: Final = 10.0
 """Watches that the mean appeal stands for: a title's first few do not count against it."""
+_ASKED: Final = np.ones(1, np.bool_)
 
 
 class Content:
     """Cosine between the taste of a history and each title, plus a little for titles that many watch.
 
     Title vectors are content vectors mapped into the space of co-watching. A candidate's seed is the title of the history
-    nearest to it. On post-watch the title just watched stands alone. Genres that the viewer picked count as if a title between
-    those that many watch of them had been watched before everything else.
+    nearest to it. On post-watch the title just watched stands alone.
+
+    Genres that the viewer picked get places of their own, each for its titles nearest to those that many watch of it: all
+    places without a history, half of them after `half_life` titles.
     """
 
     name: ClassVar[str] = "content"
@@ -46,24 +49,45 @@ class Content:
         return table_of(self._vectors, self._appeal)
 
     def retrieve(self, ask: Ask, k: int) -> Retrieved:
-        """The best k eligible titles; nothing without a history and picked genres.
+        """The best k eligible titles; nothing without a history or picked genres.
 
         A title without content is judged by appeal alone.
         """
         history = evidence(ask, self._history, len(self._vectors))
-        picked = picked_genres(ask.profiles, self._items)
-        picked[ask.requests.page == Page.POST_WATCH] = 0
-        some = np.asarray((history >= 0).any(axis=1) | picked.any(axis=1))
+        picked = picked_genres(ask.profiles, self._items) > 0
+        picked[ask.requests.page == Page.POST_WATCH] = False
+        found = self._like_watched(history, ask.eligible, k)
+        return self._with_picked(found, picked, (history >= 0).sum(axis=1), ask, k) if picked.any() else found
+
+    def _like_watched(self, history: Ints, eligible: Bools, k: int) -> Retrieved:
+        some = np.asarray((history >= 0).any(axis=1))
         if not some.any():
             return nothing(len(history))
         watched = self._vectors[np.maximum(history, 0)]
         taste = np.matmul(recency(history, self._half_life)[:, None], watched)[:, 0]
-        if picked.any():
-            n_watched = (history >= 0).sum(axis=1, keepdims=True)
-            taste += np.exp2(-n_watched / self._half_life).astype(np.float32) * np.matmul(picked[:, None], self._genres)[:, 0]
-        found = self._table.best(_unit(taste), some, ask.eligible, k)
+        found = self._table.best(_unit(taste), some, eligible, k)
         found.seeds = self._nearest(found.items, history, watched)
         return found
+
+    def _with_picked(self, found: Retrieved, picked: Bools, n_watched: Longs, ask: Ask, k: int) -> Retrieved:
+        """Proposals with those of picked genres [B, n_genres] among them, a title once, by its best score."""
+        items, scores = room(len(picked), min(k, ask.eligible.shape[1]))
+        seeds = items.copy()
+        for row, genres in enumerate(map(np.flatnonzero, picked)):
+            n_each = int(k * np.exp2(-n_watched[row] / self._half_life) / max(genres.size, 1))
+            n_own = k - n_each * genres.size
+            parts = [(found.items[row, :n_own], found.scores[row, :n_own], found.seeds[row, :n_own])]
+            for genre in genres:
+                eligible = ask.eligible[row : row + 1, : self._items.n]
+                eligible = eligible & self._items.of_genre[genre][: eligible.shape[1]]
+                of_genre = self._table.best(self._genres[[genre]], _ASKED, eligible, n_each)
+                parts.append((of_genre.items[0], of_genre.scores[0], of_genre.seeds[0]))
+            one, worth, seed = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+            best_first = np.lexsort((one, -worth))[: np.count_nonzero(one >= 0)]
+            _, first = np.unique(one[best_first], return_index=True)
+            kept = best_first[np.sort(first)]
+            items[row, : kept.size], scores[row, : kept.size], seeds[row, : kept.size] = one[kept], worth[kept], seed[kept]
+        return filled(items, scores, seeds)
 
     def _nearest(self, items: Ints, history: Ints, watched: Floats) -> Ints:
         likeness = np.matmul(self._vectors[np.maximum(items, 0)], watched.transpose(0, 2, 1))

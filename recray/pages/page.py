@@ -17,7 +17,7 @@ class PageRow:
 
 
 def homepage(view: View, n_rows: int, row_size: int) -> list[PageRow]:
-    """Up to `n_rows` rows of up to `row_size` titles.
+    """Up to `n_rows` rows of up to `row_size` titles, each row once.
 
     A title stays in the first row that has it; a row that has fewer than its minimum left is not shown and frees its titles.
     """
@@ -27,6 +27,8 @@ def homepage(view: View, n_rows: int, row_size: int) -> list[PageRow]:
         for row in template(view):
             if len(page) == n_rows:
                 return page
+            if any(row.row_id == shown.row.row_id for shown in page):
+                continue
             free = row.places[~used[row.places]][:row_size]
             if free.size >= row.min_items:
                 used[free] = True

@@ -10,11 +10,13 @@ from recray.features.items import Items
 from recray.features.profiles import Profiles
 from recray.features.views import SOURCES
 from recray.pages.explain import because
-from recray.schema import Candidates, Floats, Ints, Longs
+from recray.schema import Bools, Candidates, Floats, Ints, Longs
 
 MIN_ITEMS: Final = 4
 """A shorter row reads as an accident; continue watching is shown from one title on."""
 _N_SEEDS: Final = 3
+_N_KNOWN: Final = 10
+"""Titles from which on a history says more than picked genres: two to five times as much as popularity (docs/results)."""
 
 
 @dataclass(slots=True)
@@ -65,10 +67,19 @@ def continue_watching(view: View) -> Iterator[Row]:
 
 def top_picks(view: View) -> Iterator[Row]:
     """The slate itself, for profiles that did something or picked genres."""
-    known = view.profiles.present[view.row].any()
-    if known or view.profiles.settings[view.row].genres:
-        of = "everything you watched and liked" if known else "the genres you picked"
-        yield Row("top-picks", "Top picks for you", f"Ranked for you from {of}", view.slate)
+    if view.profiles.present[view.row].any():
+        yield Row("top-picks", "Top picks for you", "Ranked for you from everything you watched and liked", view.slate)
+    elif view.profiles.settings[view.row].genres:
+        yield Row("top-picks", "Top picks for you", "What many watch, with the genres you picked", view.slate)
+
+
+def picked_genres(view: View) -> Iterator[Row]:
+    """A row per genre that the viewer picked, while too little was watched to know better."""
+    if np.count_nonzero(view.profiles.history[view.row] >= 0) < _N_KNOWN:
+        of_genre = _members(view)
+        for name in view.profiles.settings[view.row].genres:
+            if (genre := view.items.genre_of.get(name.casefold())) is not None:
+                yield _of_genre(view, genre, of_genre, f"Because you picked {view.items.genre_names[genre]}")
 
 
 def because_you_watched(view: View) -> Iterator[Row]:
@@ -113,18 +124,28 @@ def popular(view: View) -> Iterator[Row]:
 
 def genres(view: View) -> Iterator[Row]:
     """A row per genre, the profile's own first, then by how many candidates each has."""
-    numbers = np.maximum(view.candidates.items[view.row], 0)
-    member = view.items.genres[numbers] & (view.candidates.items[view.row] >= 0)[:, None]
-    liked = np.zeros(member.shape[1], np.float32)
+    of_genre = _members(view)
+    liked = np.zeros(of_genre.shape[1], np.float32)
     liked[view.items.common_genres] = view.liked[: view.items.common_genres.size]
-    for genre in np.argsort(-(liked * 1_000 + member.sum(axis=0)), kind="stable"):
-        name = view.items.genre_names[genre]
-        yield Row(f"genre-{name.lower()}", name, f"{name}, ranked for you", view.ranked(np.flatnonzero(member[:, genre])))
+    for genre in np.argsort(-(liked * 1_000 + of_genre.sum(axis=0)), kind="stable").tolist():
+        yield _of_genre(view, genre, of_genre, f"{view.items.genre_names[genre]}, ranked for you")
+
+
+def _members(view: View) -> Bools:
+    """Which candidates [K] are of which genre [n_genres]."""
+    numbers = view.candidates.items[view.row]
+    return view.items.genres[np.maximum(numbers, 0)] & (numbers >= 0)[:, None]
+
+
+def _of_genre(view: View, genre: int, of_genre: Bools, reason: str) -> Row:
+    name = view.items.genre_names[genre]
+    return Row(f"genre-{name.lower()}", name, reason, view.ranked(np.flatnonzero(of_genre[:, genre])))
 
 
 TEMPLATES: Final[tuple[Callable[[View], Iterator[Row]], ...]] = (
     continue_watching,
     top_picks,
+    picked_genres,
     because_you_watched,
     trending,
     new_releases,

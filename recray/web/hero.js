@@ -43,6 +43,6 @@ export function renderHero(stage, page) {
 }
 
 function eyebrow(profile) {
-  if (!profile?.known) return "New viewer: nothing is known yet. Play something and watch the page learn.";
+  if (!profile?.known) return "New viewer: nothing is known yet. Play or like something and watch the page learn.";
   return `First pick, from ${profile.n_events} ${profile.n_events === 1 ? "event" : "events"}`;
 }

@@ -192,7 +192,7 @@ def test_picked_genres_are_a_new_viewer_s_taste_until_there_is_a_history(
         assert circles[0] == ([2] * 6 if name == "content" else []), name
         assert circles[1] == []
         assert (got.seeds[0] == NO_ITEM).all()
-        assert 2 not in circles[2]
+        assert circles[2].count(2) == (1 if name == "content" else 0), "a title of seven where nine were watched"
         assert_same(Retrieved(got.items[:1], got.scores[:1], got.seeds[:1]), fitted[name].retrieve(alone(ask, 0), 6))
 
 
