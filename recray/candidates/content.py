@@ -35,7 +35,10 @@ class Content:
     name: ClassVar[str] = "content"
 
     def __init__(self, vectors: Floats, appeal: Floats, items: Items, history: int, half_life: float) -> None:
-        """Take unit `vectors` [n_items, dim] float32 and `appeal` [n_items] float32, which is added to each cosine."""
+        """Take unit `vectors` [n_items, dim] float32 and `appeal` [n_items] float32, which is added to each cosine.
+
+        `items` are those titles, of which the genres are read and who watched how many of each.
+        """
         self._vectors = vectors
         self._appeal = appeal
         self._items = items

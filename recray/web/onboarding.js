@@ -6,11 +6,13 @@ import { $, h, toast } from "./dom.js";
 
 const N_OFFERED = 20;
 
-/** The genres of most titles, asked for once. */
-const offered = (() => {
-  let asked = null;
-  return () => (asked ??= api.genres().then(({ data }) => data.genres.slice(0, N_OFFERED).map(({ name }) => name)));
-})();
+let known = null;
+
+/** The genres of most titles, asked for until they were answered once. */
+async function offered() {
+  known ??= (await api.genres()).data.genres.slice(0, N_OFFERED).map(({ name }) => name);
+  return known;
+}
 
 /** Fill `box` with a button for each genre; `picked` is a set that they change, `toggled(name)` hears of it. */
 export async function offerGenres(box, picked, toggled = () => {}) {
