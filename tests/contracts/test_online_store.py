@@ -301,14 +301,21 @@ async def test_slate_is_found_by_its_id_alone_and_in_its_shard(store: OnlineStor
 
 
 async def test_export_tells_everything_as_json(store: OnlineStore) -> None:
-    await store.put_settings(ANNA, ProfileSettings("US", None, "25-34", 12))
+    await store.put_settings(ANNA, ProfileSettings("US", None, "25-34", 12, genres=("Drama", "Film-Noir")))
     await store.append([arrival(item=1), arrival(item=2)])
     await settle_profile(store, ANNA)
     await store.append([arrival(item=3), arrival(ProfileKey("other", "main"), item=4)])
     await store.log_slates([("r1", ANNA, encode_slate(slate_of(ANNA, "r1")))])
     await keep(store, "L1", blob=encode_kept(packed_answer("r1", NOON_S, b'{"recommendation_id":"r1"}')))
     told = json.loads(json.dumps(await store.export(ANNA)))
-    assert told["settings"] == {"country": "US", "language": None, "age_group": "25-34", "maturity_limit": 12, "consent": True}
+    assert told["settings"] == {
+        "country": "US",
+        "language": None,
+        "age_group": "25-34",
+        "maturity_limit": 12,
+        "consent": True,
+        "genres": ["Drama", "Film-Noir"],
+    }
     assert [event["title"] for event in told["state"]["recent"]] == [1, 2, 3]
     assert [event["content_id"] for event in told["events"]] == ["tt1", "tt2", "tt3"]
     assert [slate["recommendation_id"] for slate in told["slates"]] == ["r1"]
