@@ -166,7 +166,7 @@ async def _answer(
     run.degraded += candidates.degraded
     order = bundle.order(arm.ranker)
     policy = SlateSettings.model_validate(merge(parts.slate.model_dump(), arm.slate)) if arm.slate else parts.slate
-    mix = own_mix(profiles, bundle.items)
+    mix = own_mix(profiles, bundle.items, policy)
     if order in RANKERS:
         candidates, p = await run.stage(
             "rank",
@@ -198,7 +198,7 @@ async def _rank(
     profiles: Profiles,
     candidates: Candidates,
     by: tuple[Bundle, str, SlateSettings],
-    mix: Floats,
+    mix: Floats | None,
     ranking: Ranking,
 ) -> tuple[Candidates, Floats]:
     """What the first pass leaves of the candidates, and the ranker's probabilities of it."""
@@ -208,7 +208,7 @@ async def _rank(
     batch = ranker_input(requests, profiles, bundle.items, candidates, N_HISTORY)
     n_kept = n_shown(requests) * policy.ranked_per_place
     if ranker in bundle.preranks and (n_kept < candidates.items.shape[1]).any():
-        genres = wanted_genres(mix, bundle.items, requests.n_items, policy)
+        genres = wanted_genres(mix, bundle.items, requests.n_items)
         places = bundle.preranks[ranker].places(batch, n_kept, genres)
         candidates, batch = only(candidates, places), batch.at(places)
     return candidates, await ranking.predict(bundle.id, ranker, batch)

@@ -130,7 +130,7 @@ class Monolith:
         stage = CandidateStage(items, self.bundle.text, self.bundle.sources, self.settings.sources)
         candidates = stage.generate(requests, profiles)
         n_candidates = int((candidates.items >= 0).sum())
-        mix = own_mix(profiles, items)
+        mix = own_mix(profiles, items, policy)
         candidates, p = self._ranked(requests, profiles, candidates, mix)
         scores = weigh(p, items, candidates.items, policy)
         resumed = candidates.ranks[:, :, candidates.sources.index("resume")] > 0
@@ -151,12 +151,14 @@ class Monolith:
         ]
         return msgspec.json.encode(body | {"rows": rows})
 
-    def _ranked(self, requests: Requests, profiles: Profiles, candidates: Candidates, mix: Floats) -> tuple[Candidates, Floats]:
+    def _ranked(
+        self, requests: Requests, profiles: Profiles, candidates: Candidates, mix: Floats | None
+    ) -> tuple[Candidates, Floats]:
         batch = ranker_input(requests, profiles, self.bundle.items, candidates, N_HISTORY)
         n_kept = n_shown(requests) * self.settings.slate.ranked_per_place
         if (n_kept < candidates.items.shape[1]).any():
             # The same first pass: a calibrated list looks far down, and what the pass leaves out is not there to be found.
-            genres = wanted_genres(mix, self.bundle.items, requests.n_items, self.settings.slate)
+            genres = wanted_genres(mix, self.bundle.items, requests.n_items)
             places = self.bundle.preranks["deep"].places(batch, n_kept, genres)
             candidates, batch = only(candidates, places), batch.at(places)
         n = int((batch.items[0] >= 0).sum())  # padding stands at the end

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from recray.cli.bench_session import between
 from recray.cli.console import Home, JsonFile, ScaleName, SettingsFile, console, settings_from, step, write_json
 from recray.cli.train import DataName
 from recray.settings.provenance import provenance
@@ -49,8 +50,8 @@ def show(found: dict[str, Any]) -> None:
         for way, by in ways.items():
             mine = by[chosen][when]
             console.print(
-                f"{chosen}, told {way}: {_between(mine['difference'])} against nothing told, "
-                f"{_between(mine['against_popular'])} against popular"
+                f"{chosen}, told {way}: {between(mine['difference'])} against nothing told, "
+                f"{between(mine['against_popular'])} against popular"
             )
     _show_watched(found)
     console.print(f"between at {found['confidence']:.0%} confidence, over the same viewers")
@@ -66,8 +67,4 @@ def _show_watched(found: dict[str, Any]) -> None:
         table.add_row(name, *cells, style="bold green" if name == chosen else "")
     console.print(table)
     for n, by in watched.items():
-        console.print(f"{chosen}, after {n}: {_between(by[chosen]['against_popular'])} against popular")
-
-
-def _between(gain: dict[str, float]) -> str:
-    return f"{gain['estimate']:+.4f} \\[{gain['low']:+.4f}, {gain['high']:+.4f}]"
+        console.print(f"{chosen}, after {n}: {between(by[chosen]['against_popular'])} against popular")

@@ -46,7 +46,11 @@ def show(found: dict[str, Any]) -> None:
                       box=None, padding=(0, 1))  # fmt: skip
         known = {name: one[group] for name, one in found["models"].items() if one[group]}
         for name, one in sorted(known.items(), key=lambda entry: -entry[1]["every_event"]):
-            gain, style = one["difference"], "bold green" if name == found["chosen"] else ""
-            bounds = f"{gain['estimate']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
-            table.add_row(name, f"{one['every_event']:.4f}", f"{one['daily']:.4f}", bounds, style=style)
+            style = "bold green" if name == found["chosen"] else ""
+            table.add_row(name, f"{one['every_event']:.4f}", f"{one['daily']:.4f}", between(one["difference"]), style=style)
         console.print(table)
+
+
+def between(gain: dict[str, float]) -> str:
+    """A difference and its bounds in brackets."""
+    return f"{gain['estimate']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"

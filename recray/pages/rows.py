@@ -75,9 +75,10 @@ def top_picks(view: View) -> Iterator[Row]:
 
 def picked_genres(view: View) -> Iterator[Row]:
     """A row per genre that the viewer picked, while too little was watched to know better."""
-    if np.count_nonzero(view.profiles.history[view.row] >= 0) < _N_KNOWN:
+    picked = view.profiles.settings[view.row].genres
+    if picked and np.count_nonzero(view.profiles.history[view.row] >= 0) < _N_KNOWN:
         of_genre = _members(view)
-        for name in view.profiles.settings[view.row].genres:
+        for name in picked:
             if (genre := view.items.genre_of.get(name.casefold())) is not None:
                 yield _of_genre(view, genre, of_genre, f"Because you picked {view.items.genre_names[genre]}")
 

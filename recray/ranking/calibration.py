@@ -26,8 +26,13 @@ Genres: TypeAlias = tuple[Floats, Floats]
 """Shares of titles [n_items, n_genres]; of each viewer [B, n_genres], how many titles of each genre are wanted."""
 
 
-def own_mix(profiles: Profiles, items: Items) -> Floats:
-    """Distribution over genres [B, n_genres] float32 of each viewer's history and picked genres; zeros without either."""
+def own_mix(profiles: Profiles, items: Items, settings: SlateSettings) -> Floats | None:
+    """Distribution over genres [B, n_genres] float32 of each viewer's history and picked genres; zeros without either.
+
+    None where no list is calibrated.
+    """
+    if settings.diversity_by != "calibration" or settings.diversity == 0:
+        return None
     share = PICKED_TITLES * picked_genres(profiles, items)
     _sum_shares(held(profiles.history, np.int32), held(items.genre_shares, np.float32), share)
     return held(share / np.maximum(share.sum(axis=1, keepdims=True), np.float32(1e-9)), np.float32)
@@ -41,9 +46,9 @@ def _sum_shares(history: Ints, shares: Floats, sums: Floats) -> None:
                 sums[row] += shares[title]
 
 
-def wanted_genres(mix: Floats, items: Items, n: Ints, settings: SlateSettings) -> Genres | None:
-    """What lists of n[b] titles in a mix of genres [B, n_genres] want to choose from; None where no list is calibrated."""
-    if settings.diversity_by != "calibration" or settings.diversity == 0:
+def wanted_genres(mix: Floats | None, items: Items, n: Ints) -> Genres | None:
+    """What lists of n[b] titles in a mix of genres [B, n_genres] want to choose from; None without a mix."""
+    if mix is None:
         return None
     wanted = mix * (_OFFERED * n.astype(np.float32))[:, None]
     return held(items.genre_shares, np.float32), held(wanted, np.float32)

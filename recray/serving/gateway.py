@@ -151,7 +151,7 @@ def _profiles(app: FastAPI, service: Service) -> None:
         if meant != (user_id, profile_id):
             raise RequestError(f"the body is about profile {'/'.join(meant)}, the address about {key}; send one")
         sent = body.model_dump(exclude={"user_id", "profile_id"})
-        settings = ProfileSettings(**sent | {"genres": service.genres_named(body.genres)})
+        settings = ProfileSettings(**sent | {"genres": await service.picked(key, body.genres)})
         return Json({**asdict(key), **asdict(settings), "version": await service.store.put_settings(key, settings)})
 
     @app.get(f"{at}/export")

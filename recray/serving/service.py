@@ -193,8 +193,10 @@ class Service:
         """A profile's settings; defaults for an unknown one."""
         return (await self.store.read([key]))[0].settings
 
-    def genres_named(self, names: Sequence[str]) -> tuple[str, ...]:
+    async def picked(self, key: ProfileKey, names: Sequence[str]) -> tuple[str, ...]:
         """Genres as the catalogue spells them, each once, in the order given.
+
+        Those that the profile has already are kept, also where a later catalogue lacks them.
 
         Raises:
             RequestError: the catalogue has no such genre.
@@ -202,9 +204,12 @@ class Service:
         if not names:
             return ()
         items = self.champion().items
-        if strange := [name for name in names if name.casefold() not in items.genre_of]:
-            raise RequestError(f"genres has {strange[0]!r}; expected some of {', '.join(items.genre_sizes)}")
-        return tuple(dict.fromkeys(items.genre_names[items.genre_of[name.casefold()]] for name in names))
+        spelled = [items.genre_names[items.genre_of[n.casefold()]] if n.casefold() in items.genre_of else n for n in names]
+        if unknown := [name for name in spelled if name.casefold() not in items.genre_of]:
+            had = (await self.profile(key)).genres
+            if strange := [name for name in unknown if name not in had]:
+                raise RequestError(f"genres has {strange[0]!r}; expected some of {', '.join(items.genre_sizes)}")
+        return tuple(dict.fromkeys(spelled))
 
     async def export(self, key: ProfileKey) -> dict[str, Any]:
         """Everything held about a profile, in the store and in the data set that is served."""

@@ -81,4 +81,4 @@ def warm(bundle: Bundle, settings: Settings) -> None:
                 raise ModelError(f"bundle {bundle.id} cannot answer: ranker {name} gave values that are not finite; train anew")
             scores = weigh(p, items, candidates.items, settings.slate)
             about = candidates.items, items, requests.n_items, settings.slate, requests.ids
-            slate(scores, *about, mix=own_mix(profiles, bundle.items))
+            slate(scores, *about, mix=own_mix(profiles, bundle.items, settings.slate))

@@ -79,14 +79,18 @@ def new_viewers(words: Mapping[ProfileKey, Words], since_s: int) -> list[NewView
     found = []
     for key, own in words.items():
         own = np.sort(own)
-        watching = own[np.isin(fold.actions(own), WATCHING)]
-        titles, first = np.unique(fold.items(watching), return_index=True)
-        if own.size and fold.times(own[:1])[0] >= since_s and titles.size >= N_WATCHED:
-            in_order = watching[np.sort(first)]
+        in_order = _first_watches(own)
+        if own.size and fold.times(own[:1])[0] >= since_s and in_order.size >= N_WATCHED:
             told, relevant = in_order[::2], in_order[1::2]
             came_s = int(fold.times(own[:1])[0])
             found.append(NewViewer(key, came_s, fold.items(told), fold.ratings(told), fold.items(relevant), own))
     return found
+
+
+def _first_watches(words: Words) -> Words:
+    """Of ascending packed events the first of each title that proves a start, in order of time."""
+    watching = words[np.isin(fold.actions(words), WATCHING)]
+    return watching[np.sort(np.unique(fold.items(watching), return_index=True)[1])]
 
 
 def told_by(viewer: NewViewer, items: Items) -> Told:
@@ -116,9 +120,7 @@ def after(viewer: NewViewer, n_titles: int) -> Moment:
 
     Events of one second are in order of title numbers.
     """
-    watching = viewer.words[np.isin(fold.actions(viewer.words), WATCHING)]
-    _, first = np.unique(fold.items(watching), return_index=True)
-    following = watching[np.sort(first)][n_titles]
+    following = _first_watches(viewer.words)[n_titles]
     title = fold.items(np.array([following]))
     before = viewer.words[(viewer.words < following) & (fold.items(viewer.words) != title)]
     state = fold.fold(ProfileState(), before)

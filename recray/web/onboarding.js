@@ -6,12 +6,12 @@ import { $, h, toast } from "./dom.js";
 
 const N_OFFERED = 20;
 
-let known = null;
+let catalogue = null;
 
 /** The genres of most titles, asked for until they were answered once. */
 async function offered() {
-  known ??= (await api.genres()).data.genres.slice(0, N_OFFERED).map(({ name }) => name);
-  return known;
+  catalogue ??= (await api.genres()).data.genres.slice(0, N_OFFERED).map(({ name }) => name);
+  return catalogue;
 }
 
 /** Fill `box` with a button for each genre; `picked` is a set that they change, `toggled(name)` hears of it. */

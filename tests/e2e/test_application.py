@@ -148,6 +148,7 @@ def test_a_genre_that_no_title_has_is_refused_by_name(http: httpx.Client) -> Non
     assert answer.status_code == 422
     assert "'Cookery'; expected some of " in answer.json()["detail"]
     assert "Drama" in answer.json()["detail"]
+    assert http.get(f"/profiles/{who['user_id']}/{who['profile_id']}").json()["genres"] == []
 
 
 def test_a_limit_of_seven_never_shows_a_title_above_seven(http: httpx.Client) -> None:

@@ -9,13 +9,14 @@ import orjson
 import pytest
 
 from bundle_world import NOW_S, BundleWorld
+from recray.errors import RequestError
 from recray.experiments.assign import Assignment
 from recray.features import fold
 from recray.features.vectorize import RankerInput
 from recray.features.views import SOURCES
 from recray.pages.answer import explained, written
 from recray.recommend import STAGES, Ranking, recommend
-from recray.schema import Floats, ProfileKey, Requests
+from recray.schema import Floats, ProfileKey, ProfileSettings, Requests
 from recray.serving.asking import Asked, one
 from recray.serving.feedback import Feedback
 from recray.serving.service import Service
@@ -121,6 +122,18 @@ async def test_a_bundle_answers_alike_before_and_after_it_is_saved(world: Bundle
 def service(world: BundleWorld, store: Any) -> Service:
     ids = iter(f"id-{n}" for n in range(1_000))
     return world.service(world.parts(store), store, new_id=lambda: next(ids))
+
+
+async def test_settings_can_be_written_back_though_the_catalogue_lost_a_picked_genre(world: BundleWorld) -> None:
+    store = await world.store()
+    app = service(world, store)
+    genre = world.bundle.items.genre_names[0]
+    await store.put_settings(STRANGER, ProfileSettings(genres=("Lost", genre)))
+    assert await app.picked(STRANGER, ["Lost", genre.upper(), genre]) == ("Lost", genre)
+    with pytest.raises(RequestError, match=f"genres has 'Strange'; expected some of .*{genre}"):
+        await app.picked(STRANGER, ["Lost", "Strange"])
+    page = await _asked(app, Asked("homepage", STRANGER.user_id, STRANGER.profile_id, n_items=8, n_rows=5))
+    assert page["degraded"] == []
 
 
 async def test_an_explanation_makes_the_very_same_answer_again_even_after_the_viewer_went_on(world: BundleWorld) -> None:
